@@ -1,5 +1,8 @@
 //! Builders of small worlds, for tests. They panic on bad input.
-#![expect(clippy::unwrap_used, reason = "test fixtures: a bad literal shall stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "test fixtures: a bad literal shall stop the test"
+)]
 
 use std::collections::BTreeMap;
 
@@ -13,7 +16,12 @@ pub const TRUST_DOMAIN: &str = "test.local";
 
 /// The identity of a service account in the fixtures' trust domain.
 pub fn identity(namespace: &str, service_account: &str) -> Identity {
-    Identity::new(TrustDomain::new(TRUST_DOMAIN).unwrap(), namespace, service_account).unwrap()
+    Identity::new(
+        TrustDomain::new(TRUST_DOMAIN).unwrap(),
+        namespace,
+        service_account,
+    )
+    .unwrap()
 }
 
 /// An enrolled workload in a network namespace of its own; its service account carries its name.
@@ -36,7 +44,10 @@ pub fn workload(name: &str, node: &str, address: &str) -> Workload {
 pub fn host_workload(name: &str, node: &str, address: &str, port: u16) -> Workload {
     Workload {
         network: NetworkMode::Host,
-        ports: vec![WorkloadPort { name: String::new(), port }],
+        ports: vec![WorkloadPort {
+            name: String::new(),
+            port,
+        }],
         ..workload(name, node, address)
     }
 }
@@ -48,7 +59,11 @@ pub fn service(name: &str, address: &str, ports: &[u16]) -> Service {
         addresses: vec![address.parse().unwrap()],
         ports: ports
             .iter()
-            .map(|&port| ServicePort { name: String::new(), port, protocol: AppProtocol::Undeclared })
+            .map(|&port| ServicePort {
+                name: String::new(),
+                port,
+                protocol: AppProtocol::Undeclared,
+            })
             .collect(),
     }
 }
@@ -61,7 +76,10 @@ pub fn endpoints(service: &str, service_port: u16, endpoints: &[(&str, u16, &str
             .iter()
             .map(|(address, target_port, workload)| Endpoint {
                 address: address.parse().unwrap(),
-                ports: vec![PortMapping { service_port, target_port: *target_port }],
+                ports: vec![PortMapping {
+                    service_port,
+                    target_port: *target_port,
+                }],
                 workload: Some(workload.parse().unwrap()),
                 is_ready: true,
                 active: ActiveConnections::default(),

@@ -47,7 +47,8 @@ pub struct Identity {
 impl TrustDomain {
     /// Checks and wraps a trust domain's name.
     pub fn new(name: &str) -> Result<Self, IdentityError> {
-        let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+        let is_allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
         if name.is_empty() || name.len() > MAX_TRUST_DOMAIN || !name.bytes().all(is_allowed) {
             return Err(IdentityError::TrustDomain(name.to_owned()));
         }
@@ -89,10 +90,18 @@ impl<'de> Deserialize<'de> for TrustDomain {
 
 impl Identity {
     /// Joins the parts; the namespace is an RFC 1123 label, the service account a subdomain.
-    pub fn new(trust_domain: TrustDomain, namespace: &str, service_account: &str) -> Result<Self, IdentityError> {
+    pub fn new(
+        trust_domain: TrustDomain,
+        namespace: &str,
+        service_account: &str,
+    ) -> Result<Self, IdentityError> {
         check_label(namespace)?;
         check_subdomain(service_account)?;
-        Ok(Self { trust_domain, namespace: namespace.into(), service_account: service_account.into() })
+        Ok(Self {
+            trust_domain,
+            namespace: namespace.into(),
+            service_account: service_account.into(),
+        })
     }
 
     /// The trust domain.
@@ -121,7 +130,14 @@ impl FromStr for Identity {
         }
         let rest = text.strip_prefix("spiffe://").ok_or_else(form)?;
         let mut parts = rest.split('/');
-        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+        match (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) {
             (Some(domain), Some("ns"), Some(namespace), Some("sa"), Some(account), None) => {
                 Self::new(TrustDomain::new(domain)?, namespace, account)
             }
@@ -132,7 +148,11 @@ impl FromStr for Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.service_account)
+        write!(
+            f,
+            "spiffe://{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
     }
 }
 

@@ -52,7 +52,10 @@ impl ResourceName {
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         check_label(namespace)?;
         check_subdomain(name)?;
-        Ok(Self { namespace: namespace.into(), name: name.into() })
+        Ok(Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        })
     }
 
     /// The namespace, an RFC 1123 label.
@@ -70,7 +73,9 @@ impl FromStr for ResourceName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let (namespace, name) = text.split_once('/').ok_or_else(|| NameError::Unqualified(text.to_owned()))?;
+        let (namespace, name) = text
+            .split_once('/')
+            .ok_or_else(|| NameError::Unqualified(text.to_owned()))?;
         Self::new(namespace, name)
     }
 }
@@ -128,7 +133,11 @@ impl<'de> Deserialize<'de> for NodeName {
 }
 
 pub(crate) fn check_label(text: &str) -> Result<(), NameError> {
-    if is_label(text) { Ok(()) } else { Err(NameError::Label(text.to_owned())) }
+    if is_label(text) {
+        Ok(())
+    } else {
+        Err(NameError::Label(text.to_owned()))
+    }
 }
 
 pub(crate) fn check_subdomain(text: &str) -> Result<(), NameError> {
@@ -166,7 +175,10 @@ mod tests {
     fn refuses_what_kubernetes_refuses() {
         let long = "a".repeat(64);
         for namespace in ["", "-a", "a-", "A", "a.b", "a/b", "a_b", long.as_str()] {
-            assert!(ResourceName::new(namespace, "web").is_err(), "namespace {namespace:?}");
+            assert!(
+                ResourceName::new(namespace, "web").is_err(),
+                "namespace {namespace:?}"
+            );
         }
         for name in ["", ".", "a..b", "a.", "-a", "Web", "a b", "ü"] {
             assert!(ResourceName::new("shop", name).is_err(), "name {name:?}");
@@ -177,6 +189,9 @@ mod tests {
     fn parses_its_own_display() {
         let name: ResourceName = "shop/web-1".parse().unwrap();
         assert_eq!((name.namespace(), name.name()), ("shop", "web-1"));
-        assert_eq!("web-1".parse::<ResourceName>(), Err(NameError::Unqualified("web-1".to_owned())));
+        assert_eq!(
+            "web-1".parse::<ResourceName>(),
+            Err(NameError::Unqualified("web-1".to_owned()))
+        );
     }
 }

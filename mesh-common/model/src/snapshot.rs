@@ -186,7 +186,11 @@ fn disclaim<T>(
 ) {
     let address = address.to_canonical();
     let Some(claims) = index.get(&address) else { return };
-    let left: Arc<[Arc<T>]> = claims.iter().filter(|claimant| !is_gone(claimant)).cloned().collect();
+    let left: Arc<[Arc<T>]> = claims
+        .iter()
+        .filter(|claimant| !is_gone(claimant))
+        .cloned()
+        .collect();
     if left.is_empty() {
         index.remove(&address);
     } else {

@@ -86,6 +86,8 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
     );
     tonic_prost_build::configure()
         .out_dir(out.path())
+        // Ordered maps, so that equal resources have equal bytes and so equal versions.
+        .btree_map(".")
         .build_client(true)
         .build_server(true)
         .compile_protos(&protos, &includes)

@@ -15,17 +15,33 @@ fn resolves_services_before_workloads_and_by_port() {
         vec![
             Change::Workload(fixture::workload("shop/web-1", "a", "10.1.0.2")),
             Change::Service(fixture::service("shop/web", "10.96.0.1", &[80])),
-            Change::Endpoints(fixture::endpoints("shop/web", 80, &[("10.1.0.2", 8080, "shop/web-1")])),
+            Change::Endpoints(fixture::endpoints(
+                "shop/web",
+                80,
+                &[("10.1.0.2", 8080, "shop/web-1")],
+            )),
         ]
         .into(),
     );
-    let Destination::Service { endpoints: Some(set), .. } = snapshot.resolve(at("10.96.0.1:80")) else {
+    let Destination::Service {
+        endpoints: Some(set), ..
+    } = snapshot.resolve(at("10.96.0.1:80"))
+    else {
         panic!("a Service's port must resolve to it");
     };
     assert_eq!(set.endpoints[0].target(80), Some(at("10.1.0.2:8080")));
-    assert!(matches!(snapshot.resolve(at("10.96.0.1:81")), Destination::ServiceWithoutPort(_)));
-    assert!(matches!(snapshot.resolve(at("10.1.0.2:9")), Destination::Workload(_)));
-    assert!(matches!(snapshot.resolve(at("[::ffff:10.1.0.2]:9")), Destination::Workload(_)));
+    assert!(matches!(
+        snapshot.resolve(at("10.96.0.1:81")),
+        Destination::ServiceWithoutPort(_)
+    ));
+    assert!(matches!(
+        snapshot.resolve(at("10.1.0.2:9")),
+        Destination::Workload(_)
+    ));
+    assert!(matches!(
+        snapshot.resolve(at("[::ffff:10.1.0.2]:9")),
+        Destination::Workload(_)
+    ));
     assert!(matches!(snapshot.resolve(at("10.1.0.3:9")), Destination::Unknown));
 }
 
@@ -38,8 +54,14 @@ fn tells_host_network_workloads_apart_by_port() {
         ]
         .into(),
     );
-    assert_eq!(snapshot.workload_at(at("10.0.0.1:81")).unwrap().name.name(), "one");
-    assert_eq!(snapshot.workload_at(at("10.0.0.1:82")).unwrap().name.name(), "two");
+    assert_eq!(
+        snapshot.workload_at(at("10.0.0.1:81")).unwrap().name.name(),
+        "one"
+    );
+    assert_eq!(
+        snapshot.workload_at(at("10.0.0.1:82")).unwrap().name.name(),
+        "two"
+    );
     assert!(snapshot.workload_at(at("10.0.0.1:83")).is_none());
 }
 
@@ -50,9 +72,15 @@ fn a_reused_address_belongs_to_its_latest_claimant() {
     let both = Snapshot::default().apply(vec![Change::Workload(first), Change::Workload(second)].into());
     assert_eq!(both.workload_at(at("10.1.0.2:1")).unwrap().name.name(), "new");
     let without_old = both.apply(vec![Change::WorkloadRemoved("shop/old".parse().unwrap())].into());
-    assert_eq!(without_old.workload_at(at("10.1.0.2:1")).unwrap().name.name(), "new");
+    assert_eq!(
+        without_old.workload_at(at("10.1.0.2:1")).unwrap().name.name(),
+        "new"
+    );
     let without_new = both.apply(vec![Change::WorkloadRemoved("shop/new".parse().unwrap())].into());
-    assert_eq!(without_new.workload_at(at("10.1.0.2:1")).unwrap().name.name(), "old");
+    assert_eq!(
+        without_new.workload_at(at("10.1.0.2:1")).unwrap().name.name(),
+        "old"
+    );
 }
 
 #[test]
