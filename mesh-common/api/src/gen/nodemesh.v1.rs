@@ -16,6 +16,10 @@ pub struct SignResponse {
     /// DER, the leaf first, then the intermediates up to but without the root.
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SHA-256 of the DER of the certificate that signed. When the trust bundle comes to name another, the
+    /// certificate is due for renewal.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
 }
 /// Generated client implementations.
 pub mod certificate_authority_client {
