@@ -1,0 +1,208 @@
+//! `cgroup/connect4` and `cgroup/connect6`: decide about a connect and rewrite it to the proxy.
+//!
+//! The order of the checks is the contract: not TCP passes, the mesh's ports are refused whatever the address, then
+//! loopback, excluded ports and networks pass, then the workload must be known and the namespace its own.
+//! Caller: the kernel, before routing, with the socket's owner as the current task.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_sock_addr,
+    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie},
+    macros::cgroup_sock_addr,
+    maps::lpm_trie::Key,
+    programs::SockAddrContext,
+};
+use aya_log_ebpf::{debug, warn};
+use mesh_abi::{Address, Counter, MAX_CGROUP_DEPTH, NetPort, Original, WorkloadEntry};
+
+use crate::maps::{EXCLUDED_NETS, EXCLUDED_PORTS, ORIGINALS, SETTINGS, WORKLOADS, count};
+
+/// `IPPROTO_TCP`.
+const TCP: u32 = 6;
+/// Return value of a connect hook: go on.
+const PASS: i32 = 1;
+/// Return value of a connect hook: connect() fails with EPERM.
+const DENY: i32 = 0;
+
+/// What becomes of a connect.
+enum Verdict {
+    Pass(Counter),
+    Deny(Counter),
+    Capture(&'static WorkloadEntry, NetPort),
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4_redirect(ctx: SockAddrContext) -> i32 {
+    let destination = Address::from_v4_word(read(&ctx, |sa| unsafe { &raw const (*sa).user_ip4 }));
+    let (target, port) = match capture(&ctx, destination) {
+        Ok(captured) => captured,
+        Err(code) => return code,
+    };
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip4 }, target.v4.v4_word());
+    write(
+        &ctx,
+        |sa| unsafe { &raw mut (*sa).user_port },
+        port.to_user_port(),
+    );
+    PASS
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6_redirect(ctx: SockAddrContext) -> i32 {
+    let words = [
+        read(&ctx, |sa| unsafe { &raw const (*sa).user_ip6[0] }),
+        read(&ctx, |sa| unsafe { &raw const (*sa).user_ip6[1] }),
+        read(&ctx, |sa| unsafe { &raw const (*sa).user_ip6[2] }),
+        read(&ctx, |sa| unsafe { &raw const (*sa).user_ip6[3] }),
+    ];
+    let destination = Address::from_v6_words(words);
+    let (target, port) = match capture(&ctx, destination) {
+        Ok(captured) => captured,
+        Err(code) => return code,
+    };
+    // ::ffff:a.b.c.d leaves as IPv4, so it must reach the listener by IPv4 too.
+    let words = if destination.is_v4_mapped() {
+        target.v4
+    } else {
+        target.v6
+    }
+    .v6_words();
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[0] }, words[0]);
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[1] }, words[1]);
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[2] }, words[2]);
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[3] }, words[3]);
+    write(
+        &ctx,
+        |sa| unsafe { &raw mut (*sa).user_port },
+        port.to_user_port(),
+    );
+    PASS
+}
+
+/// Reads a context field as the verifier wants it: one word, never merged with its neighbours.
+#[inline(always)]
+fn read(ctx: &SockAddrContext, field: impl Fn(*mut bpf_sock_addr) -> *const u32) -> u32 {
+    // SAFETY: the kernel's context is valid while the program runs.
+    unsafe { core::ptr::read_volatile(field(ctx.sock_addr)) }
+}
+
+/// Writes a context field as the verifier wants it: LLVM would merge adjacent stores, which is refused.
+#[inline(always)]
+fn write(ctx: &SockAddrContext, field: impl Fn(*mut bpf_sock_addr) -> *mut u32, value: u32) {
+    // SAFETY: as for `read`; the fields written are writable in connect hooks.
+    unsafe { core::ptr::write_volatile(field(ctx.sock_addr), value) }
+}
+
+/// Decides, remembers the original destination and counts. `Err` holds the hook's return value.
+#[inline(always)]
+fn capture(ctx: &SockAddrContext, destination: Address) -> Result<(&'static WorkloadEntry, NetPort), i32> {
+    if read(ctx, |sa| unsafe { &raw const (*sa).protocol }) != TCP {
+        count(Counter::PassedProtocol);
+        return Err(PASS);
+    }
+    let port = NetPort::from_user_port(read(ctx, |sa| unsafe { &raw const (*sa).user_port }));
+    let verdict = decide(ctx, destination, port);
+    let (workload, outbound) = match verdict {
+        Verdict::Capture(workload, outbound) => (workload, outbound),
+        Verdict::Pass(counter) => {
+            forget(ctx);
+            count(counter);
+            return Err(PASS);
+        }
+        Verdict::Deny(counter) => {
+            forget(ctx);
+            count(counter);
+            warn!(
+                ctx,
+                "refused {:i}:{} reason {}",
+                destination.octets(),
+                port.to_host(),
+                counter as u32
+            );
+            return Err(DENY);
+        }
+    };
+    let mut original = Original {
+        netns_cookie: workload.netns_cookie,
+        destination,
+        port,
+        pad: 0,
+        slot: workload.slot,
+    };
+    // SAFETY: the map is ours and the socket is the context's.
+    let stored = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
+    if stored.is_null() {
+        count(Counter::DeniedStorage);
+        return Err(DENY);
+    }
+    // SAFETY: not null. A socket that connects again had an older value: the helper does not overwrite it.
+    unsafe { *stored = original };
+    count(Counter::Captured);
+    debug!(
+        ctx,
+        "captured {:i}:{} of slot {}",
+        destination.octets(),
+        port.to_host(),
+        original.slot
+    );
+    Ok((workload, outbound))
+}
+
+#[inline(always)]
+fn decide(ctx: &SockAddrContext, destination: Address, port: NetPort) -> Verdict {
+    let Some(settings) = SETTINGS.get(0) else {
+        return Verdict::Deny(Counter::DeniedUnset);
+    };
+    if !settings.is_set() {
+        return Verdict::Deny(Counter::DeniedUnset);
+    }
+    if settings.is_mesh_port(port) {
+        return Verdict::Deny(Counter::DeniedMeshPort);
+    }
+    if destination.is_loopback() || destination.is_unspecified() {
+        return Verdict::Pass(Counter::PassedLoopback);
+    }
+    // SAFETY: only the presence of the entry counts.
+    if unsafe { EXCLUDED_PORTS.get(port) }.is_some() {
+        return Verdict::Pass(Counter::PassedPort);
+    }
+    if EXCLUDED_NETS.get(Key::new(128, destination)).is_some() {
+        return Verdict::Pass(Counter::PassedNetwork);
+    }
+    let Some(workload) = workload() else {
+        return Verdict::Deny(Counter::DeniedUnknown);
+    };
+    // SAFETY: the helper takes the context.
+    if unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } != workload.netns_cookie {
+        return Verdict::Deny(Counter::DeniedNamespace);
+    }
+    Verdict::Capture(workload, settings.outbound)
+}
+
+/// The deepest enrolled cgroup of the current task: containers sit in children of the enrolled one.
+#[inline(always)]
+fn workload() -> Option<&'static WorkloadEntry> {
+    let mut found = None;
+    let mut level = 1;
+    while level <= MAX_CGROUP_DEPTH {
+        // SAFETY: no pointer is involved.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if id == 0 {
+            break;
+        }
+        // SAFETY: the node replaces an entry as a whole; a reader sees the old or the new one, and an entry of the
+        // preallocated map is not freed while a program runs.
+        if let Some(entry) = unsafe { WORKLOADS.get(id) } {
+            found = Some(entry);
+        }
+        level += 1;
+    }
+    found
+}
+
+/// A socket that was captured before and now goes elsewhere must not be published again.
+#[inline(always)]
+fn forget(ctx: &SockAddrContext) {
+    // SAFETY: the map is ours and the socket is the context's. That there was nothing to delete is no error.
+    let _: Result<(), i32> = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
+}
