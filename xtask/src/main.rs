@@ -1,2 +1,64 @@
-//! Entry point.
-fn main() {}
+//! Every developer and CI task, as a verb: `cargo xtask <verb> --help` tells each one's examples.
+//!
+//! Owns the order of steps and what is shown of them. Decides nothing about the product, and compiles fast:
+//! whatever needs heavy crates is a binary of its own that a verb calls.
+
+mod build;
+mod check;
+mod clean;
+mod command;
+mod generate;
+mod layers;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer and CI tasks of nodemesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install what building, running or testing needs; does nothing when all is there.
+    Setup(setup::Arguments),
+    /// Build the binaries, kernel programs included.
+    Build(build::Arguments),
+    /// Run test suites: all, or those named.
+    Test(test::Arguments),
+    /// Check formatting, lints, layering, file sizes, generated code and licences.
+    Check,
+    /// Generate mesh-api's Rust code from its protos (needs protoc).
+    Gen(generate::Arguments),
+    /// Remove everything that was built, cached or left behind by a killed run.
+    Clean,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::run(&arguments),
+        Verb::Build(arguments) => build::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Check => check::run(),
+        Verb::Gen(arguments) => generate::run(&arguments),
+        Verb::Clean => clean::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a purpose needs of the system, and how to see whether it is there.
+
+use std::path::Path;
+
+use super::Purpose;
+use crate::command;
+
+/// Something that is missing.
+#[derive(Debug, Clone)]
+pub(super) struct Need {
+    pub(super) what: String,
+    pub(super) why: &'static str,
+    /// Sets of packages that give it; the first that the distribution has is installed.
+    pub(super) packages: Vec<Vec<String>>,
+    /// A command for where there is no such package.
+    pub(super) otherwise: Option<String>,
+}
+
+/// A program that must be found, and what gives it.
+struct Program {
+    name: &'static str,
+    why: &'static str,
+    purpose: Purpose,
+    packages: &'static [&'static [&'static str]],
+}
+
+const PROGRAMS: &[Program] = &[
+    program(
+        "cc",
+        "compiles the TLS library",
+        Purpose::Build,
+        &[&["gcc", "libc6-dev"]],
+    ),
+    program("make", "compiles the allocator", Purpose::Build, &[&["make"]]),
+    program(
+        "ip",
+        "makes links between namespaces",
+        Purpose::Run,
+        &[&["iproute2"]],
+    ),
+    program(
+        "nsenter",
+        "starts programs inside namespaces",
+        Purpose::Run,
+        &[&["util-linux"]],
+    ),
+    program("curl", "a client for the tests", Purpose::Test, &[&["curl"]]),
+    program("wrk", "load for the tests", Purpose::Test, &[&["wrk"]]),
+    program(
+        "nginx",
+        "a server for the tests",
+        Purpose::Test,
+        &[&["nginx-light"], &["nginx"]],
+    ),
+    program(
+        "redis-server",
+        "a server for the tests",
+        Purpose::Test,
+        &[&["redis-server"]],
+    ),
+    program(
+        "redis-cli",
+        "a client for the tests",
+        Purpose::Test,
+        &[&["redis-tools"]],
+    ),
+    program(
+        "postgres",
+        "a server for the tests",
+        Purpose::Test,
+        &[&["postgresql"]],
+    ),
+    program(
+        "psql",
+        "a client for the tests",
+        Purpose::Test,
+        &[&["postgresql-client"]],
+    ),
+    program(
+        "openssl",
+        "makes the certificates that must be refused",
+        Purpose::Test,
+        &[&["openssl"]],
+    ),
+    program(
+        "tcpdump",
+        "watches the link between nodes",
+        Purpose::Test,
+        &[&["tcpdump"]],
+    ),
+    program(
+        "qemu-system-x86_64",
+        "boots older kernels",
+        Purpose::Test,
+        &[&["qemu-system-x86"]],
+    ),
+    program(
+        "busybox",
+        "the user space under older kernels",
+        Purpose::Test,
+        &[&["busybox-static"]],
+    ),
+    program(
+        "cpio",
+        "packs the initramfs of older kernels",
+        Purpose::Test,
+        &[&["cpio"]],
+    ),
+    program(
+        "protoc",
+        "checks the generated code",
+        Purpose::Test,
+        &[&["protobuf-compiler"]],
+    ),
+];
+
+/// protoc's own definitions, which `cargo xtask gen` needs and Debian packs by themselves.
+const PROTOC_INCLUDE: &str = "/usr/include/google/protobuf/any.proto";
+
+const fn program(
+    name: &'static str,
+    why: &'static str,
+    purpose: Purpose,
+    packages: &'static [&'static [&'static str]],
+) -> Program {
+    Program {
+        name,
+        why,
+        purpose,
+        packages,
+    }
+}
+
+/// What `purpose` needs and is not there, the compiler of the kernel programs apart.
+pub(super) fn missing(purpose: Purpose) -> Vec<Need> {
+    let mut needs: Vec<Need> = PROGRAMS
+        .iter()
+        .filter(|program| program.purpose <= purpose && command::find(program.name).is_none())
+        .map(|program| Need::new(program.name, program.why, program.packages))
+        .collect();
+    if purpose == Purpose::Test {
+        if !Path::new(PROTOC_INCLUDE).exists() {
+            needs.push(Need::new(
+                PROTOC_INCLUDE,
+                "checks the generated code",
+                &[&["libprotobuf-dev"]],
+            ));
+        }
+        for (component, why) in [("fmt", "checks the formatting"), ("clippy", "checks for lints")] {
+            if command::output(&mut command::cargo([component, "--version"])).is_none() {
+                let name = if component == "fmt" { "rustfmt" } else { component };
+                needs.push(Need::new(name, why, &[]).or_else(format!("rustup component add {name}")));
+            }
+        }
+    }
+    needs
+}
+
+impl Need {
+    pub(super) fn new(what: impl Into<String>, why: &'static str, packages: &[&[&str]]) -> Self {
+        let packages = packages
+            .iter()
+            .map(|set| set.iter().map(|&package| package.to_owned()).collect())
+            .collect();
+        Self {
+            what: what.into(),
+            why,
+            packages,
+            otherwise: None,
+        }
+    }
+
+    pub(super) fn or_else(mut self, command: impl Into<String>) -> Self {
+        self.otherwise = Some(command.into());
+        self
+    }
+
+    /// The packages of the first set, as words of a command.
+    pub(super) fn preferred_packages(&self) -> Option<String> {
+        self.packages.first().map(|set| set.join(" "))
+    }
+}
