@@ -1,0 +1,167 @@
+//! What the tests run as a workload where no everyday program does it: many connections, held or in bursts.
+//!
+//! Each request is a GET of `/ok` over HTTP/1.1, and an answer counts only if it is 200 with the body `ok`.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Longest wait for one answer.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// One GET needs little stack, and a burst is a thousand threads.
+const STACK: usize = 128 * 1024;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["peer", address] => peer(address.parse()?),
+        ["short", address, count] => short(address.parse()?, count.parse()?),
+        ["burst", address, count] => burst(address.parse()?, count.parse()?),
+        ["hold", address, count] => hold(address.parse()?, count.parse()?),
+        ["steady", address, seconds] => steady(address.parse()?, Duration::from_secs(seconds.parse()?)),
+        ["topology"] => topology(),
+        _ => bail!(
+            "usage: mesh-probe peer ADDR | short|burst|hold ADDR COUNT | steady ADDR SECONDS | topology"
+        ),
+    }
+}
+
+/// Prints what getpeername(2) and getsockname(2) say of a connection.
+fn peer(address: SocketAddr) -> Result<()> {
+    let stream = connect(address)?;
+    println!("{} {}", stream.peer_addr()?, stream.local_addr()?);
+    Ok(())
+}
+
+/// Connections one after another, a request on each.
+fn short(address: SocketAddr, count: usize) -> Result<()> {
+    let start = Instant::now();
+    for number in 0..count {
+        let mut stream = connect(address).with_context(|| format!("connection {number}"))?;
+        request(&mut stream, true).with_context(|| format!("request on connection {number}"))?;
+    }
+    println!("ok {count} in {:?}", start.elapsed());
+    Ok(())
+}
+
+/// Connections all at the same time, a request on each once all are there.
+fn burst(address: SocketAddr, count: usize) -> Result<()> {
+    let barrier = Arc::new(Barrier::new(count));
+    let threads: Vec<_> = (0..count)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            thread::Builder::new()
+                .stack_size(STACK)
+                .spawn(move || -> Result<()> {
+                    barrier.wait();
+                    let stream = connect(address);
+                    barrier.wait();
+                    request(&mut stream?, true)
+                })
+        })
+        .collect::<io::Result<_>>()?;
+    let mut failures = Vec::new();
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failures.push(format!("{error:#}")),
+            Err(_) => failures.push("panicked".to_owned()),
+        }
+    }
+    if let Some(first) = failures.first() {
+        bail!("{} of {count} failed, one of them: {first}", failures.len());
+    }
+    println!("ok {count}");
+    Ok(())
+}
+
+/// Opens connections with a request on each, holds them until standard input says so, and asks once more on each.
+fn hold(address: SocketAddr, count: usize) -> Result<()> {
+    let mut streams = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut stream = connect(address).with_context(|| format!("connection {number}"))?;
+        request(&mut stream, false).with_context(|| format!("request on connection {number}"))?;
+        streams.push(stream);
+    }
+    println!("holding {count}");
+    // The test makes this file when it has measured.
+    let signal = env::var("MESH_PROBE_GO").context("MESH_PROBE_GO names the file that ends the hold")?;
+    let end = Instant::now() + Duration::from_mins(2);
+    while !std::path::Path::new(&signal).exists() {
+        if Instant::now() > end {
+            bail!("nobody made {signal}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        request(stream, false).with_context(|| format!("second request on connection {number}"))?;
+    }
+    println!("alive {count}");
+    Ok(())
+}
+
+/// Requests without a pause for a while: half on one connection that stays, half on fresh ones.
+fn steady(address: SocketAddr, time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    let mut kept = connect(address)?;
+    let mut count = 0_u64;
+    while Instant::now() < end {
+        request(&mut kept, false).with_context(|| format!("request {count} on the connection that stays"))?;
+        let mut fresh = connect(address).with_context(|| format!("fresh connection {count}"))?;
+        request(&mut fresh, true).with_context(|| format!("request on fresh connection {count}"))?;
+        count += 1;
+    }
+    println!("ok {count}");
+    Ok(())
+}
+
+/// A topology that lives until this process is killed.
+fn topology() -> Result<()> {
+    let mut topology = mesh_harness::Topology::new()?;
+    let node = topology.add_node("node-a")?;
+    let pod = topology.add_pod(&node, "pod")?;
+    std::fs::create_dir_all(topology.pins("node-a"))?;
+    let _sleeper = pod.place.program("sleep")?.arg("300").spawn()?;
+    println!("{} {}", topology.prefix(), topology.folder().display());
+    io::stdout().flush()?;
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).context("connect")?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn request(stream: &mut TcpStream, last: bool) -> Result<()> {
+    let connection = if last { "close" } else { "keep-alive" };
+    let text = format!("GET /ok HTTP/1.1\r\nhost: probe\r\nconnection: {connection}\r\n\r\n");
+    stream.write_all(text.as_bytes()).context("write")?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        if end.is_some_and(|end| answer.len() >= end + 6) {
+            break;
+        }
+        let read = stream.read(&mut buffer).context("read")?;
+        if read == 0 {
+            bail!("the connection ended after {} bytes", answer.len());
+        }
+        answer.extend_from_slice(buffer.get(..read).unwrap_or_default());
+    }
+    if !answer.starts_with(b"HTTP/1.1 200") || !answer.ends_with(b"\r\n\r\nok") {
+        bail!("unexpected answer: {}", String::from_utf8_lossy(&answer));
+    }
+    Ok(())
+}
