@@ -1,4 +1,4 @@
-//! `cargo xtask clean`: back to a fresh checkout.
+//! `cargo xtask clean`: back to a fresh checkout, and a machine without traces of a killed run.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,22 @@ use anyhow::{Context as _, Result};
 use crate::{command, workspace};
 
 pub(crate) fn run() -> Result<()> {
+    if command::is_root() {
+        command::step("remove what killed runs left (namespaces, cgroups, pins)", sweep)?;
+    } else {
+        eprintln!("not looking for what killed runs left: that needs root (sudo -E cargo xtask clean)");
+    }
     command::step("remove target and .cache", || {
         remove(&workspace::root().join("target"))?;
         remove(&workspace::cache())
     })
+}
+
+fn sweep() -> Result<()> {
+    for prefix in mesh_harness::sweep()? {
+        eprintln!("    removed everything of {prefix}");
+    }
+    Ok(())
 }
 
 fn remove(folder: &Path) -> Result<()> {

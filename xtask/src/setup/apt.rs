@@ -58,7 +58,8 @@ pub(super) fn install(needs: &[Need]) -> Result<()> {
 
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
-    apt.arg("--quiet=2").env("DEBIAN_FRONTEND", "noninteractive");
+    apt.args(["--quiet=2", "--option=Dpkg::Use-Pty=0"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
     apt
 }
 
