@@ -4,7 +4,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::Finding;
 
-/// Open files below which a node warns: each connection takes up to four (both sockets, and a splice's pipe).
+/// Open files below which to warn: a plain connection takes two, its client's socket and its endpoint's.
 const COMFORTABLE_OPEN_FILES: u64 = 65_536;
 
 /// A capability by its bit (linux/capability.h).
@@ -121,7 +121,7 @@ pub(super) fn open_files() -> Finding {
         Ok((_, hard)) if hard >= COMFORTABLE_OPEN_FILES => Finding::ok(CHECK, format!("up to {hard}")),
         Ok((_, hard)) => Finding::warn(
             CHECK,
-            format!("up to {hard}: enough for about {} connections at once", hard / 4),
+            format!("up to {hard}: enough for about {} connections at once", hard / 2),
             "raise the hard limit: LimitNOFILE=1048576 in the unit, or ulimit -n",
         ),
         Err(error) => Finding::warn(
