@@ -11,7 +11,7 @@ pub(crate) fn run() -> Result<()> {
     if command::is_root() {
         command::step("remove what killed runs left (namespaces, cgroups, pins)", sweep)?;
     } else {
-        eprintln!("not looking for what killed runs left: that needs root (sudo -E cargo xtask clean)");
+        eprintln!("not looking for what killed runs left: that needs root");
     }
     command::step("remove target and .cache", || {
         remove(&workspace::root().join("target"))?;

@@ -70,14 +70,7 @@ pub(crate) fn check() -> Result<()> {
 fn packages(rules: &BTreeMap<String, Package>) -> Result<Vec<String>> {
     let mut manifests = BTreeMap::new();
     for member in workspace::members()? {
-        let manifest = workspace::manifest(&member)?;
-        let name = manifest
-            .get("package")
-            .and_then(|package| package.get("name")?.as_str());
-        let name = name
-            .with_context(|| format!("{} has no package.name", member.display()))?
-            .to_owned();
-        manifests.insert(name, manifest);
+        manifests.insert(workspace::package_name(&member)?, workspace::manifest(&member)?);
     }
     let ours: BTreeSet<&String> = manifests.keys().collect();
     let mut violations = Vec::new();

@@ -1,20 +1,19 @@
 //! `cargo xtask test`: the suites by name, and a table of how they went.
 //!
-//! `unit` is every crate's own tests. Each file of tests/e2e/tests is a suite, run as root against the release
-//! binaries on this machine's kernel. A suite that cannot run fails.
+//! `unit` is what needs neither root nor another process: the tests beside the code and those of the libraries. Each
+//! file of tests/*/tests is a suite of that name, run as root against the release binaries on this machine's
+//! kernel; files of the same name in two packages are one suite. A suite that cannot run fails.
 
-use std::collections::BTreeSet;
-use std::fs;
+mod suite;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use crate::setup::{self, Purpose};
-use crate::{build, command, workspace};
+use crate::{build, command};
+use suite::Suite;
 
-/// Compiling included. The slowest suite takes about three minutes.
-const DEADLINE: Duration = Duration::from_mins(30);
-const UNIT: &str = "unit";
 const EXAMPLES: &str = "Examples:
   cargo xtask test                       # every suite
   cargo xtask test unit                  # what needs neither root nor the release binaries
@@ -43,16 +42,19 @@ struct Finished {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let all = suites()?;
+    let all = suite::all()?;
     if arguments.list {
-        println!("{}", all.join("\n"));
+        for suite in all {
+            println!("{}", suite.name);
+        }
         return Ok(());
     }
-    let chosen = choose(&all, &arguments.suites)?;
-    let end_to_end = chosen.iter().any(|suite| suite != UNIT);
+    let chosen = suite::choose(all, &arguments.suites)?;
+    let end_to_end = chosen.iter().any(Suite::is_end_to_end);
     ensure!(
         !end_to_end || command::is_root(),
-        "only `unit` runs without root: the others load kernel programs and make namespaces; try sudo -E cargo xtask test"
+        "only `unit` runs without root: the others load kernel programs and make namespaces; \
+         try sudo -E env \"PATH=$PATH\" cargo xtask test"
     );
     setup::ensure(if end_to_end { Purpose::Test } else { Purpose::Build })?;
     if end_to_end {
@@ -62,65 +64,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut finished = Vec::new();
     for suite in chosen {
         let start = Instant::now();
-        let outcome = command::step(&format!("suite {suite}"), || one(&suite, &arguments.pass));
+        let outcome = command::step(&format!("suite {}", suite.name), || suite.run(&arguments.pass));
         if let Err(error) = &outcome {
             eprintln!("    {error:#}");
         }
         finished.push(Finished {
-            suite,
+            suite: suite.name,
             time: start.elapsed(),
             error: outcome.err(),
         });
     }
     summary(&finished)
-}
-
-/// The names of all suites: the quick one first, the slow one last.
-fn suites() -> Result<Vec<String>> {
-    let folder = workspace::root().join("tests/e2e/tests");
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        }
-    }
-    let mut suites = vec![UNIT.to_owned()];
-    suites.extend(names);
-    Ok(suites)
-}
-
-/// The suites asked for, in the order of `all`.
-fn choose(all: &[String], asked: &[String]) -> Result<Vec<String>> {
-    if let Some(unknown) = asked.iter().find(|name| !all.contains(name)) {
-        bail!("there is no suite {unknown}: choose of {}", all.join(", "));
-    }
-    Ok(all
-        .iter()
-        .filter(|name| asked.is_empty() || asked.contains(name))
-        .cloned()
-        .collect())
-}
-
-fn one(suite: &str, pass: &[String]) -> Result<()> {
-    let mut cargo = if suite == UNIT {
-        let mut cargo = command::cargo(["test", "--locked", "--no-fail-fast", "--workspace"]);
-        cargo.args(["--exclude", "mesh-ebpf", "--exclude", "mesh-e2e", "--"]);
-        cargo
-    } else {
-        // One at a time: each test has both cores and the memory it measures to itself.
-        command::cargo([
-            "test",
-            "--locked",
-            "--package",
-            "mesh-e2e",
-            "--test",
-            suite,
-            "--",
-            "--test-threads=1",
-        ])
-    };
-    command::run(cargo.args(pass), DEADLINE)
 }
 
 fn summary(finished: &[Finished]) -> Result<()> {
@@ -141,28 +95,6 @@ fn summary(finished: &[Finished]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|&name| name.to_owned()).collect()
-    }
-
-    #[test]
-    fn runs_all_suites_unless_some_are_named() {
-        let all = names(&["unit", "capture", "mtls"]);
-        assert_eq!(choose(&all, &[]).unwrap(), all);
-        assert_eq!(
-            choose(&all, &names(&["mtls", "unit"])).unwrap(),
-            names(&["unit", "mtls"])
-        );
-    }
-
-    #[test]
-    fn says_which_suites_there_are() {
-        let error = choose(&names(&["unit", "mtls"]), &names(&["tls"]))
-            .unwrap_err()
-            .to_string();
-        assert_eq!(error, "there is no suite tls: choose of unit, mtls");
-    }
 
     #[test]
     fn fails_when_a_suite_failed() {

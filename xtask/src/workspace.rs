@@ -78,3 +78,14 @@ pub(crate) fn manifest(member: &Path) -> Result<toml::Table> {
     text.parse()
         .with_context(|| format!("{} is no TOML", path.display()))
 }
+
+/// The package name of a member.
+pub(crate) fn package_name(member: &Path) -> Result<String> {
+    let manifest = manifest(member)?;
+    let name = manifest
+        .get("package")
+        .and_then(|package| package.get("name")?.as_str());
+    Ok(name
+        .with_context(|| format!("{} has no package.name", member.display()))?
+        .to_owned())
+}
