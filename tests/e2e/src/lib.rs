@@ -1,2 +1,18 @@
-//! What the end-to-end suites share: everyday servers as workloads, rogue peers, and a mesh that a suite's tests take
-//! turns with.
+//! What the end-to-end suites share: everyday servers as workloads, peers that must be refused, and a small shop of
+//! workloads that a suite's tests take turns with.
+
+#![expect(clippy::missing_panics_doc, reason = "panics are how tests fail")]
+
+pub mod kernel;
+pub mod rogue;
+pub mod servers;
+pub mod shop;
+pub mod traffic;
+pub mod turns;
+
+use std::time::Duration;
+
+/// For what takes milliseconds on an idle machine.
+pub const MOMENT: Duration = Duration::from_secs(10);
+/// For what is slow by itself: starting a database, transferring hundreds of megabytes.
+pub const LONG: Duration = Duration::from_mins(1);

@@ -1,0 +1,63 @@
+//! Clients and servers of one connection, for tests: they fail the test rather than return an error.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a failure's place is what matters")]
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use mesh_harness::{Workload, until};
+
+use crate::MOMENT;
+
+/// An address and port, written as in a URL.
+pub fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// What curl gets.
+pub fn curl(from: &Workload, url: &str) -> String {
+    from.place
+        .run("curl", &["-sS", "--max-time", "5", url], MOMENT)
+        .unwrap()
+        .text()
+}
+
+/// A connection from a workload, which must come about.
+pub fn connect(from: &Workload, to: SocketAddr) -> TcpStream {
+    let stream = from.place.connect(to, MOMENT).unwrap().unwrap();
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    stream.set_write_timeout(Some(MOMENT)).unwrap();
+    stream
+}
+
+/// A listener at all addresses of a workload, of both families.
+pub fn listen(at: &Workload, port: u16) -> TcpListener {
+    at.place
+        .listen(SocketAddr::new("::".parse().unwrap(), port))
+        .unwrap()
+}
+
+/// The next connection, and where it came from; an IPv4 address as such.
+pub fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    listener.set_nonblocking(true).unwrap();
+    let accepted = until("a connection to arrive", MOMENT, || match listener.accept() {
+        Ok(accepted) => Ok(Some(accepted)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error.into()),
+    });
+    let (stream, peer) = accepted.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    stream.set_write_timeout(Some(MOMENT)).unwrap();
+    (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+}
+
+/// Everything that comes until the end, or how it ended instead.
+pub fn outcome(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    let mut bytes = Vec::new();
+    stream
+        .read_to_end(&mut bytes)
+        .map(|_| bytes)
+        .map_err(|error| error.kind())
+}
