@@ -1,0 +1,234 @@
+//! Manifests: the YAML documents of a file, as typed resources.
+//!
+//! Strict: a field that the kind does not have is an error, so that a mistyped one is never ignored. Fields of
+//! Kubernetes' kinds that mean nothing here are accepted by name (Kubernetes API reference v1.35). One wrong document
+//! does not hide the problems of the others.
+
+mod endpoint_slice;
+mod field;
+mod metadata;
+mod namespace;
+mod service;
+mod workload;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::world::{Namespace, Origin, Report, Service, Slice, Sourced, Workload};
+
+/// A resource of a kind that is known here.
+#[derive(Debug)]
+pub(super) enum Manifest {
+    /// `v1 Namespace`.
+    Namespace(Sourced<Namespace>),
+    /// `v1 Service`.
+    Service(Sourced<Service>),
+    /// `discovery.k8s.io/v1 EndpointSlice`.
+    Slice(Sourced<Slice>),
+    /// `nodemesh.io/v1alpha1 Workload`.
+    Workload(Sourced<Workload>),
+}
+
+/// One YAML document of a file.
+struct Document<'a> {
+    text: &'a str,
+    /// Its first line in the file, from 1.
+    line: usize,
+}
+
+/// What every resource begins with. Read leniently, to know what to read strictly.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Header {
+    api_version: String,
+    kind: String,
+    metadata: HeaderMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct HeaderMetadata {
+    name: String,
+    namespace: Option<String>,
+}
+
+/// Reads a file's text. Whatever is wrong goes to the report.
+pub(super) fn parse(file: &Path, text: &str, report: &mut Report) -> Vec<Manifest> {
+    let file: Arc<Path> = file.into();
+    let mut manifests = Vec::new();
+    for (index, document) in documents(text).into_iter().enumerate() {
+        let origin = Origin {
+            file: Arc::clone(&file),
+            document: index + 1,
+            line: document.line,
+            resource: String::new(),
+        };
+        manifests.extend(document.parse(origin, report));
+    }
+    manifests
+}
+
+// === impl Document ===
+
+impl Document<'_> {
+    fn parse(&self, mut origin: Origin, report: &mut Report) -> Option<Manifest> {
+        if let Ok(None) = serde_norway::from_str::<Option<IgnoredAny>>(self.text) {
+            // Only comments.
+            return None;
+        }
+        let header: Header = self.read(&origin, report)?;
+        origin.resource = header.resource();
+        match (header.api_version.as_str(), header.kind.as_str()) {
+            ("v1", "Namespace") => {
+                let raw: namespace::Raw = self.read(&origin, report)?;
+                raw.convert(origin, report).map(Manifest::Namespace)
+            }
+            ("v1", "Service") => {
+                let raw: service::Raw = self.read(&origin, report)?;
+                raw.convert(origin, report).map(Manifest::Service)
+            }
+            ("discovery.k8s.io/v1", "EndpointSlice") => {
+                let raw: endpoint_slice::Raw = self.read(&origin, report)?;
+                raw.convert(origin, report).map(Manifest::Slice)
+            }
+            ("nodemesh.io/v1alpha1", "Workload") => {
+                let raw: workload::Raw = self.read(&origin, report)?;
+                raw.convert(origin, report).map(Manifest::Workload)
+            }
+            (version, kind) => {
+                Header::refuse(version, kind, &origin, report);
+                None
+            }
+        }
+    }
+
+    /// Reads the document as a `T`; a problem has the line and the path of the field.
+    fn read<T: DeserializeOwned>(&self, origin: &Origin, report: &mut Report) -> Option<T> {
+        let deserializer = serde_norway::Deserializer::from_str(self.text);
+        match serde_path_to_error::deserialize::<_, T>(deserializer) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let path = error.path().to_string();
+                let field = if path == "." || path == "?" {
+                    String::new()
+                } else {
+                    path
+                };
+                let error = error.into_inner();
+                let mut origin = origin.clone();
+                if let Some(location) = error.location() {
+                    origin.line = self.line + location.line().saturating_sub(1);
+                }
+                let message = plain(&error.to_string());
+                report.error(
+                    &origin,
+                    field,
+                    message,
+                    "correct it as docs/manifests.md describes",
+                );
+                None
+            }
+        }
+    }
+}
+
+// === impl Header ===
+
+impl Header {
+    /// `Kind namespace/name`, as far as the manifest says.
+    fn resource(&self) -> String {
+        let kind = if self.kind.is_empty() {
+            "resource"
+        } else {
+            &self.kind
+        };
+        let name = if self.metadata.name.is_empty() {
+            "without a name"
+        } else {
+            &self.metadata.name
+        };
+        if self.kind == "Namespace" {
+            return format!("{kind} {name}");
+        }
+        let namespace = self
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or(metadata::DEFAULT_NAMESPACE);
+        format!("{kind} {namespace}/{name}")
+    }
+
+    fn refuse(version: &str, kind: &str, origin: &Origin, report: &mut Report) {
+        const KNOWN: &str =
+            "v1 Namespace, v1 Service, discovery.k8s.io/v1 EndpointSlice or nodemesh.io/v1alpha1 Workload";
+        if kind.is_empty() || version.is_empty() {
+            let field = if kind.is_empty() { "kind" } else { "apiVersion" };
+            report.error(origin, field, "is missing", format!("write a {KNOWN}"));
+            return;
+        }
+        let (field, known) = match kind {
+            "Namespace" | "Service" => ("apiVersion", "write v1".to_owned()),
+            "EndpointSlice" => ("apiVersion", "write discovery.k8s.io/v1".to_owned()),
+            "Workload" => ("apiVersion", "write nodemesh.io/v1alpha1".to_owned()),
+            "List" => (
+                "kind",
+                "write its items as documents of their own, separated by '---'".to_owned(),
+            ),
+            _ => (
+                "kind",
+                format!("the folder takes {KNOWN}; move anything else out of it"),
+            ),
+        };
+        report.error(
+            origin,
+            field,
+            format!("'{kind}' of '{version}' is not known here"),
+            known,
+        );
+    }
+}
+
+/// Splits a YAML stream. `---` at the beginning of a line always separates documents, even where it seems to be
+/// part of a text (YAML 1.2.2 §9.1.2), so that lines are enough to go by.
+fn documents(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let (mut start, mut first_line) = (0, 1);
+    let mut offset = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let is_marker = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_marker && offset > start {
+            documents.push(Document {
+                text: text.get(start..offset).unwrap_or_default(),
+                line: first_line,
+            });
+            (start, first_line) = (offset, index + 1);
+        }
+        offset += line.len();
+    }
+    documents.push(Document {
+        text: text.get(start..).unwrap_or_default(),
+        line: first_line,
+    });
+    // What stands before the first marker is mostly nothing.
+    documents.retain(|document| !document.text.trim().is_empty());
+    documents
+}
+
+/// The message without the path in front and the position behind it, which a problem has in fields of its own.
+fn plain(message: &str) -> String {
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message, |(message, _)| message);
+    match message.split_once(": ") {
+        Some((path, rest)) if !path.contains(' ') => rest.to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
