@@ -5,6 +5,7 @@ mod excluded;
 mod flows;
 mod lifecycle;
 mod takeover;
+mod verified;
 
 use std::{path::Path, sync::Arc};
 
@@ -26,6 +27,10 @@ pub const ALL: &[(&str, Check)] = &[
     (
         "every_program_is_attached_and_pinned",
         lifecycle::every_program_is_attached_and_pinned,
+    ),
+    (
+        "verifier_statistics_have_not_grown",
+        verified::verifier_statistics_have_not_grown,
     ),
     (
         "host_network_connections_reach_the_proxy",

@@ -1,11 +1,12 @@
 //! Runs every check on the running kernel and says how it went, for a person or a serial console.
 //!
-//! `mesh-vm-smoke [CHECK...]`; the other verbs are for the checks' own child processes.
+//! `mesh-vm-smoke [CHECK...]` runs checks, `mesh-vm-smoke statistics` shows what the verifier says of each program; the
+//! other verbs are for the checks' own child processes.
 
 use std::{env, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use mesh_vm_smoke::{checks, client, owner};
+use mesh_vm_smoke::{checks, client, owner, verifier};
 
 fn main() -> Result<ExitCode> {
     let program = env::current_exe()?;
@@ -21,8 +22,21 @@ fn main() -> Result<ExitCode> {
             request.perform()?;
             Ok(ExitCode::SUCCESS)
         }
+        Some("statistics") => statistics(),
         _ => run(&program, &arguments),
     }
+}
+
+/// Prints what the verifier says, one line for each program: `statistics KERNEL PROGRAM INSTRUCTIONS STACK`.
+fn statistics() -> Result<ExitCode> {
+    let kernel = verifier::kernel()?;
+    for (name, measured) in verifier::measure()? {
+        println!(
+            "statistics {kernel} {name} {} {}",
+            measured.instructions, measured.stack
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(program: &Path, wanted: &[String]) -> Result<ExitCode> {

@@ -35,6 +35,7 @@ macro_rules! tests {
 
 tests!(
     every_program_is_attached_and_pinned,
+    verifier_statistics_have_not_grown,
     host_network_connections_reach_the_proxy,
     own_namespace_connections_reach_the_proxy,
     mesh_ports_are_refused,
