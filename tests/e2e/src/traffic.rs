@@ -4,10 +4,12 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 
-use mesh_harness::{Workload, until};
+use mesh_harness::{Process, Workload, until};
+use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::MOMENT;
+use crate::{LONG, MOMENT};
 
 /// An address and port, written as in a URL.
 pub fn address(text: &str) -> SocketAddr {
@@ -60,4 +62,55 @@ pub fn outcome(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
         .read_to_end(&mut bytes)
         .map(|_| bytes)
         .map_err(|error| error.kind())
+}
+
+/// Ends a connection with a reset: RFC 9293 §3.10.5 with SO_LINGER of 0 s (socket(7)).
+pub fn reset(stream: TcpStream) {
+    setsockopt(
+        &stream,
+        sockopt::Linger,
+        &libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    )
+    .unwrap();
+    drop(stream);
+}
+
+/// A `mesh-probe` that goes on until it is told to end.
+#[derive(Debug)]
+pub struct Probe {
+    process: Process,
+    go: PathBuf,
+}
+
+impl Probe {
+    /// Starts the binary with these arguments as a workload.
+    pub fn start(binary: &str, from: &Workload, arguments: &[&str]) -> Self {
+        let log = format!("probe-{}", arguments.join("-").replace([':', '/', '[', ']'], "_"));
+        let program = from.place.program_at(&log, Path::new(binary)).args(arguments);
+        let go = std::env::temp_dir().join(format!("nodemesh-probe-{}-{log}", std::process::id()));
+        let process = program.env("MESH_PROBE_GO", go.as_os_str()).spawn().unwrap();
+        Self { process, go }
+    }
+
+    /// Waits for a line of its output.
+    pub fn wait_line(&mut self, parts: &[&str]) -> String {
+        self.process.wait_log(parts, LONG * 2).unwrap()
+    }
+
+    /// Tells it to end, and gives what it said; it must have succeeded.
+    pub fn finish(mut self) -> String {
+        std::fs::write(&self.go, "").unwrap();
+        let status = self.process.wait(LONG).unwrap();
+        assert!(status.success(), "the probe: {status}: {}", self.process.log());
+        self.process.log()
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _absent = std::fs::remove_file(&self.go);
+    }
 }

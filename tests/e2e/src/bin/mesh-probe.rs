@@ -5,6 +5,7 @@
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,15 @@ use anyhow::{Context, Result, bail};
 const DEADLINE: Duration = Duration::from_secs(20);
 /// One GET needs little stack, and a burst is a thousand threads.
 const STACK: usize = 128 * 1024;
+
+/// Longest that a test takes to measure what is held.
+const HOLD: Duration = Duration::from_mins(2);
+
+/// The test's sign to go on: a file that it makes, named in the environment.
+struct Go {
+    file: PathBuf,
+    end: Instant,
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -90,13 +100,8 @@ fn hold(address: SocketAddr, count: usize) -> Result<()> {
         streams.push(stream);
     }
     println!("holding {count}");
-    // The test makes this file when it has measured.
-    let signal = env::var("MESH_PROBE_GO").context("MESH_PROBE_GO names the file that ends the hold")?;
-    let end = Instant::now() + Duration::from_mins(2);
-    while !std::path::Path::new(&signal).exists() {
-        if Instant::now() > end {
-            bail!("nobody made {signal}");
-        }
+    let mut go = Go::new(HOLD)?;
+    while !go.is_given()? {
         thread::sleep(Duration::from_millis(20));
     }
     for (number, stream) in streams.iter_mut().enumerate() {
@@ -106,12 +111,12 @@ fn hold(address: SocketAddr, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Requests without a pause for a while: half on one connection that stays, half on fresh ones.
-fn steady(address: SocketAddr, time: Duration) -> Result<()> {
-    let end = Instant::now() + time;
+/// Requests without a pause until the test says so: half on one connection that stays, half on fresh ones.
+fn steady(address: SocketAddr, limit: Duration) -> Result<()> {
+    let mut go = Go::new(limit)?;
     let mut kept = connect(address)?;
     let mut count = 0_u64;
-    while Instant::now() < end {
+    while !go.is_given()? {
         request(&mut kept, false).with_context(|| format!("request {count} on the connection that stays"))?;
         let mut fresh = connect(address).with_context(|| format!("fresh connection {count}"))?;
         request(&mut fresh, true).with_context(|| format!("request on fresh connection {count}"))?;
@@ -132,6 +137,23 @@ fn topology() -> Result<()> {
     io::stdout().flush()?;
     loop {
         thread::sleep(Duration::from_secs(1));
+    }
+}
+
+impl Go {
+    fn new(limit: Duration) -> Result<Self> {
+        let file = env::var_os("MESH_PROBE_GO").context("MESH_PROBE_GO names the file that is waited for")?;
+        Ok(Self {
+            file: file.into(),
+            end: Instant::now() + limit,
+        })
+    }
+
+    fn is_given(&mut self) -> Result<bool> {
+        if Instant::now() > self.end {
+            bail!("nobody made {}", self.file.display());
+        }
+        Ok(self.file.exists())
     }
 }
 
