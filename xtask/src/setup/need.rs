@@ -83,6 +83,12 @@ const PROGRAMS: &[Program] = &[
         &[&["openssl"]],
     ),
     program(
+        "bpftool",
+        "shows what the kernel holds of ours",
+        Purpose::Test,
+        &[&["bpftool"], &["linux-tools-common", "linux-tools-generic"]],
+    ),
+    program(
         "tcpdump",
         "watches the link between nodes",
         Purpose::Test,
@@ -114,8 +120,20 @@ const PROGRAMS: &[Program] = &[
     ),
 ];
 
-/// protoc's own definitions, which `cargo xtask gen` needs and Debian packs by themselves.
-const PROTOC_INCLUDE: &str = "/usr/include/google/protobuf/any.proto";
+/// Files that must be there, why, and the package that gives each.
+const FILES: [(&str, &str, &str); 2] = [
+    // protoc's own definitions, which `cargo xtask gen` needs and Debian packs by themselves.
+    (
+        "/usr/include/google/protobuf/any.proto",
+        "checks the generated code",
+        "libprotobuf-dev",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/h2/__init__.py",
+        "a tunnel client of other making for the tests",
+        "python3-h2",
+    ),
+];
 
 const fn program(
     name: &'static str,
@@ -139,12 +157,8 @@ pub(super) fn missing(purpose: Purpose) -> Vec<Need> {
         .map(|program| Need::new(program.name, program.why, program.packages))
         .collect();
     if purpose == Purpose::Test {
-        if !Path::new(PROTOC_INCLUDE).exists() {
-            needs.push(Need::new(
-                PROTOC_INCLUDE,
-                "checks the generated code",
-                &[&["libprotobuf-dev"]],
-            ));
+        for (file, why, package) in FILES.iter().filter(|(file, ..)| !Path::new(file).exists()) {
+            needs.push(Need::new(*file, why, &[&[package]]));
         }
         for (component, why) in [("fmt", "checks the formatting"), ("clippy", "checks for lints")] {
             if command::output(&mut command::cargo([component, "--version"])).is_none() {
