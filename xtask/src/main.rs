@@ -11,6 +11,7 @@ mod generate;
 mod layers;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Verb {
     Check,
     /// Generate mesh-api's Rust code from its protos (needs protoc).
     Gen(generate::Arguments),
+    /// Check the kernel programs on older kernels, in virtual machines.
+    Vm(vm::Arguments),
     /// Remove everything that was built, cached or left behind by a killed run.
     Clean,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Check => check::run(),
         Verb::Gen(arguments) => generate::run(&arguments),
+        Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Clean => clean::run(),
     };
     match outcome {

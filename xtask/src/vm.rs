@@ -76,7 +76,11 @@ type Recorded = BTreeMap<String, BTreeMap<String, Statistics>>;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let asked = arguments.kernels.clone();
-    let kernels = if asked.is_empty() { KERNELS.map(str::to_owned).to_vec() } else { asked };
+    let kernels = if asked.is_empty() {
+        KERNELS.map(str::to_owned).to_vec()
+    } else {
+        asked
+    };
     setup::ensure(Purpose::Test)?;
     let program = command::step("build the smoke program", smoke_program)?;
     for kernel in kernels {
@@ -93,15 +97,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn smoke_program() -> Result<PathBuf> {
-    command::run(&mut command::cargo(["build", "--locked", "--package", "mesh-vm-smoke"]), STEP_DEADLINE)?;
-    let metadata = command::output(&mut command::cargo(["metadata", "--format-version=1", "--no-deps"]));
+    command::run(
+        &mut command::cargo(["build", "--locked", "--package", "mesh-vm-smoke"]),
+        STEP_DEADLINE,
+    )?;
+    let metadata = command::output(&mut command::cargo([
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+    ]));
     let metadata: serde_json::Value = serde_json::from_str(&metadata.context("cargo metadata failed")?)?;
-    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+    let target = metadata
+        .get("target_directory")
+        .and_then(serde_json::Value::as_str);
     Ok(Path::new(target.context("cargo metadata names no target folder")?).join("debug/mesh-vm-smoke"))
 }
 
 fn on_host(program: &Path, wanted: &str) -> Result<Vec<String>> {
-    let output = Command::new(program).args(wanted.split_whitespace()).stderr(Stdio::inherit()).output()?;
+    let output = Command::new(program)
+        .args(wanted.split_whitespace())
+        .stderr(Stdio::inherit())
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
     ensure!(output.status.success(), "the checks failed: {}", output.status);
@@ -109,7 +125,10 @@ fn on_host(program: &Path, wanted: &str) -> Result<Vec<String>> {
 }
 
 fn in_vm(kernel: &str, program: &Path, wanted: &str) -> Result<Vec<String>> {
-    ensure!(cfg!(target_arch = "x86_64"), "the virtual machines are x86-64 ones: not on this machine");
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the virtual machines are x86-64 ones: not on this machine"
+    );
     let image = kernel_image(kernel)?;
     let initramfs = initramfs(kernel, program, wanted)?;
     for boot in 1..=BOOTS {
@@ -131,23 +150,30 @@ fn kernel_image(kernel: &str) -> Result<PathBuf> {
     if let Some(image) = cached(&cache, kernel)? {
         return Ok(image);
     }
-    let package = match package(kernel) {
-        Some(package) => package,
-        None => {
-            ensure!(command::is_root(), "apt knows no cloud kernel {kernel}: run `apt-get update` as root");
-            command::run(Command::new("apt-get").args(["-q", "update"]), STEP_DEADLINE)?;
-            package(kernel).with_context(|| format!("Debian has no linux-image-{kernel}.*-cloud-amd64-unsigned"))?
-        }
+    let package = if let Some(package) = package(kernel) {
+        package
+    } else {
+        ensure!(
+            command::is_root(),
+            "apt knows no cloud kernel {kernel}: run `apt-get update` as root"
+        );
+        command::run(Command::new("apt-get").args(["-q", "update"]), STEP_DEADLINE)?;
+        package(kernel)
+            .with_context(|| format!("Debian has no linux-image-{kernel}.*-cloud-amd64-unsigned"))?
     };
     let download = cache.join("download");
     recreate(&download)?;
     let mut apt = Command::new("apt-get");
-    apt.current_dir(&download).args(["-q", "-o", "APT::Sandbox::User=root", "download", &package]);
+    apt.current_dir(&download)
+        .args(["-q", "-o", "APT::Sandbox::User=root", "download", &package]);
     command::run(&mut apt, STEP_DEADLINE)?;
     let archive = fs::read_dir(&download)?.flatten().map(|entry| entry.path());
     let archive = archive.into_iter().next().context("apt-get downloaded nothing")?;
     let unpacked = download.join("unpacked");
-    command::run(Command::new("dpkg").arg("-x").args([&archive, &unpacked]), STEP_DEADLINE)?;
+    command::run(
+        Command::new("dpkg").arg("-x").args([&archive, &unpacked]),
+        STEP_DEADLINE,
+    )?;
     // The modules are not used: 100 MB less.
     fs::rename(unpacked.join("boot"), cache.join(&package))?;
     fs::remove_dir_all(&download)?;
@@ -173,7 +199,10 @@ fn cached(cache: &Path, kernel: &str) -> Result<Option<PathBuf>> {
 
 /// Name of the newest package that apt knows.
 fn package(kernel: &str) -> Option<String> {
-    let pattern = format!("^linux-image-{}\\.[0-9].*-cloud-amd64-unsigned$", kernel.replace('.', "\\."));
+    let pattern = format!(
+        "^linux-image-{}\\.[0-9].*-cloud-amd64-unsigned$",
+        kernel.replace('.', "\\.")
+    );
     let found = command::output(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
     let names = found.lines().filter_map(|line| line.split_whitespace().next());
     names.max_by_key(|name| version(name)).map(str::to_owned)
@@ -181,7 +210,9 @@ fn package(kernel: &str) -> Option<String> {
 
 /// The numbers in a name, to compare versions by.
 fn version(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
 }
 
 /// Packs busybox, the program, what it is linked with, and an init that runs it and powers off.
@@ -192,7 +223,8 @@ fn initramfs(kernel: &str, program: &Path, wanted: &str) -> Result<PathBuf> {
     for folder in ["bin", "dev", "proc", "sys", "tmp"] {
         fs::create_dir(root.join(folder))?;
     }
-    let busybox = command::find("busybox").context("busybox is missing: run `cargo xtask setup --for test`")?;
+    let busybox =
+        command::find("busybox").context("busybox is missing: run `cargo xtask setup --for test`")?;
     for (file, name) in [(busybox.as_path(), "busybox"), (program, "mesh-vm-smoke")] {
         fs::copy(file, root.join("bin").join(name)).with_context(|| format!("copy {}", file.display()))?;
         for library in libraries(file) {
@@ -205,8 +237,14 @@ fn initramfs(kernel: &str, program: &Path, wanted: &str) -> Result<PathBuf> {
     fs::write(&init, init_script(wanted))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     let archive = cache.join(format!("initramfs-{kernel}.gz"));
-    let pack = format!("find . | cpio --quiet -o -H newc | gzip -1 > '{}'", archive.display());
-    command::run(Command::new("sh").current_dir(&root).args(["-e", "-c", &pack]), STEP_DEADLINE)?;
+    let pack = format!(
+        "find . | cpio --quiet -o -H newc | gzip -1 > '{}'",
+        archive.display()
+    );
+    command::run(
+        Command::new("sh").current_dir(&root).args(["-e", "-c", &pack]),
+        STEP_DEADLINE,
+    )?;
     fs::remove_dir_all(&root)?;
     Ok(archive)
 }
@@ -214,7 +252,11 @@ fn initramfs(kernel: &str, program: &Path, wanted: &str) -> Result<PathBuf> {
 /// Absolute paths in what ldd says; nothing for a static program.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let listed = command::output(Command::new("ldd").arg(program)).unwrap_or_default();
-    listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+    listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
 }
 
 /// bpffs is left to the program: mounting it is one of the things to check.
@@ -237,10 +279,13 @@ poweroff -f
 
 /// Boots once and follows the console to its end or to the deadline.
 fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
-    let qemu = command::find("qemu-system-x86_64").context("qemu is missing: run `cargo xtask setup --for test`")?;
+    let qemu =
+        command::find("qemu-system-x86_64").context("qemu is missing: run `cargo xtask setup --for test`")?;
     let mut child = Command::new(qemu)
         // KVM is not asked for: where it is half there (nested hosts), guests hang.
-        .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY])
+        .args([
+            "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY,
+        ])
         .args(["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio"])
         .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"])
         .arg("-kernel")
@@ -255,7 +300,10 @@ fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
     let (sender, receiver) = sync_channel(LINES);
     let reader = thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+            if sender
+                .send(String::from_utf8_lossy(&line).trim_end().to_owned())
+                .is_err()
+            {
                 break;
             }
         }
@@ -267,7 +315,10 @@ fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
             Ok(line) => console.take(line),
             Err(RecvTimeoutError::Disconnected) => break Ok(console),
             Err(RecvTimeoutError::Timeout) => {
-                break Err(anyhow::anyhow!("the guest was not done within {}", command::seconds(BOOT_DEADLINE)));
+                break Err(anyhow::anyhow!(
+                    "the guest was not done within {}",
+                    command::seconds(BOOT_DEADLINE)
+                ));
             }
         }
     };
@@ -275,7 +326,9 @@ fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
     child.kill().ok();
     child.wait()?;
     drop(receiver);
-    reader.join().map_err(|_| anyhow::anyhow!("the console's reader panicked"))?;
+    reader
+        .join()
+        .map_err(|_| anyhow::anyhow!("the console's reader panicked"))?;
     outcome
 }
 
@@ -308,7 +361,9 @@ fn measured(lines: &[String]) -> Recorded {
     let mut measured = Recorded::new();
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ["statistics", kernel, program, instructions, stack] = words.as_slice() else { continue };
+        let ["statistics", kernel, program, instructions, stack] = words.as_slice() else {
+            continue;
+        };
         if let (Ok(instructions), Ok(stack)) = (instructions.parse(), stack.parse()) {
             let programs = measured.entry((*kernel).to_owned()).or_default();
             programs.insert((*program).to_owned(), Statistics { instructions, stack });
@@ -319,12 +374,17 @@ fn measured(lines: &[String]) -> Recorded {
 
 /// The file anew: its leading comment, then a table for each kernel.
 fn written(former: &str, recorded: &Recorded) -> Result<String> {
-    let mut text: String =
-        former.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let mut text = String::new();
+    for line in former.lines().take_while(|line| line.starts_with('#')) {
+        writeln!(text, "{line}")?;
+    }
     for (kernel, programs) in recorded {
         writeln!(text, "\n[\"{kernel}\"]")?;
         for (program, Statistics { instructions, stack }) in programs {
-            writeln!(text, "{program} = {{ instructions = {instructions}, stack = {stack} }}")?;
+            writeln!(
+                text,
+                "{program} = {{ instructions = {instructions}, stack = {stack} }}"
+            )?;
         }
     }
     Ok(text)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, workspace};
+use crate::{command, vm, workspace};
 
 /// Compiling included. The slowest suite takes some minutes.
 const DEADLINE: Duration = Duration::from_mins(30);
@@ -28,9 +28,11 @@ enum Kind {
     Unit { others: Vec<String> },
     /// The integration tests of this name, in these packages.
     EndToEnd { packages: Vec<String> },
+    /// The kernel programs under every older kernel, in virtual machines.
+    Kernels,
 }
 
-/// All suites: the quick one first.
+/// All suites: the quick one first, the slow one last.
 pub(super) fn all() -> Result<Vec<Suite>> {
     let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut packages = Vec::new();
@@ -54,6 +56,7 @@ pub(super) fn all() -> Result<Vec<Suite>> {
             .into_iter()
             .map(|(name, packages)| Suite::new(name, Kind::EndToEnd { packages })),
     );
+    suites.push(Suite::new("kernels", Kind::Kernels));
     Ok(suites)
 }
 
@@ -115,6 +118,7 @@ impl Suite {
                 pass.push("--test-threads=1".to_owned());
                 cargo_test([], "--package", packages, &["--test", &self.name], &pass)
             }
+            Kind::Kernels => vm::run(&vm::Arguments::default()),
         }
     }
 }
