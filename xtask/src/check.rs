@@ -50,6 +50,7 @@ fn clippy() -> Result<()> {
         "--exclude",
         "mesh-ebpf",
         "--all-targets",
+        "--keep-going",
     ]);
     command::run(cargo.args(["--", "-D", "warnings"]), DEADLINE)
 }
