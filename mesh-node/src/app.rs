@@ -1,0 +1,304 @@
+//! The wiring: makes every part, in order, joins them, and stops them in the reverse order.
+//!
+//! Two runtimes: the data plane's threads carry connections and do nothing else; one thread does the rest (control
+//! plane, certificates, enrolment, admin), so that neither can hold the other up.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use mesh_api::admin::ControlStatus;
+use mesh_runtime::drain::{self, Drain, StopSignal, Trigger};
+use mesh_runtime::http_server::{HttpServer, Router};
+use mesh_runtime::logging::LogHandle;
+use mesh_runtime::metrics::Metrics as Registry;
+use mesh_runtime::readiness::Readiness;
+use mesh_runtime::tasks::Tasks;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::admin::Admin;
+use crate::capture::{Capture, Hierarchy, Ports, Settings};
+use crate::config::Config;
+use crate::control::Control;
+use crate::flow::context::Context;
+use crate::flow::live::Live;
+use crate::hbone::pool::Pool;
+use crate::identity::authority::Authority;
+use crate::identity::manager::Manager as IdentityManager;
+use crate::identity::tls::{self, Tls};
+use crate::identity::vault::Vault;
+use crate::identity::verify::Trust;
+use crate::local::Locals;
+use crate::state::Store;
+use crate::sync::cache::Cache;
+use crate::sync::client::Client;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readings::Readings;
+use crate::workloads::listeners::OUTBOUND_PORT;
+use crate::workloads::manager::{Manager as WorkloadManager, Reasons};
+
+/// The port of inbound plaintext.
+const INBOUND_PORT: u16 = 15006;
+/// How long connections are given to end once they have been cut off.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
+/// Runs the node until a signal stops it.
+pub fn run(config: Config, log: LogHandle) -> Result<()> {
+    // Before any socket of the proxy is made: sockets belong to the cgroup in which they are made.
+    let capture = Arc::new(Capture::start(&capture_settings(&config))?);
+    let data = Builder::new_multi_thread()
+        .worker_threads(config.threads.workers.max(1))
+        .thread_name("data")
+        .enable_all()
+        .build()
+        .context("cannot start the data plane's threads")?;
+    let admin = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the admin thread")?;
+    let result = admin.block_on(Node::new(config, log, Arc::clone(&capture), data.handle())?.run());
+    stop(data, capture);
+    result
+}
+
+/// Checks what can be checked without starting: the files that the configuration names.
+pub fn check(config: &Config) -> Result<()> {
+    Control::new(config.control.clone(), Arc::new(Store::new())).check()?;
+    Ok(())
+}
+
+fn stop(data: Runtime, capture: Arc<Capture>) {
+    data.shutdown_timeout(CUT_OFF);
+    let Some(capture) = Arc::into_inner(capture) else {
+        tracing::error!("the capture is still in use and stays in force");
+        return;
+    };
+    if let Err(error) = capture.stop() {
+        tracing::error!(%error, "cannot remove all of the capture; 'bpftool link' shows what is left");
+    }
+}
+
+fn capture_settings(config: &Config) -> Settings {
+    Settings {
+        node: config.node.name.to_string(),
+        pin_directory: config.capture.pin_directory.clone(),
+        exclude_ports: config.capture.exclude_ports.clone(),
+        exclude_cidrs: config.capture.exclude_cidrs.clone(),
+        kernel_log: config.capture.kernel_log,
+        proxy_cgroup: config.capture.proxy_cgroup.clone(),
+        on_stop: config.capture.on_stop,
+        ports: Ports {
+            outbound: OUTBOUND_PORT,
+            inbound: INBOUND_PORT,
+            hbone: crate::hbone::PORT,
+        },
+    }
+}
+
+/// All parts, before they run.
+struct Node {
+    config: Config,
+    log: LogHandle,
+    context: Arc<Context>,
+    data: Handle,
+    trigger: Trigger,
+    drain: Drain,
+    registry: Registry,
+    readiness: Readiness,
+    client: Client,
+    identities: Arc<IdentityManager>,
+}
+
+// === impl Node ===
+
+impl Node {
+    fn new(config: Config, log: LogHandle, capture: Arc<Capture>, data: &Handle) -> Result<Self> {
+        let mut registry = Registry::new("mesh_node");
+        let metrics = Arc::new(Metrics::register(registry.registry()));
+        registry
+            .registry()
+            .register_collector(Box::new(capture_counters(&capture)));
+        let (trigger, drain) = drain::channel();
+        let store = Arc::new(Store::new());
+        let control = Control::new(config.control.clone(), Arc::clone(&store));
+        let provider = tls::provider();
+        let identities = IdentityManager {
+            node: config.node.name.clone(),
+            snapshot: Arc::clone(&store),
+            identities: Arc::new(crate::identity::Store::new()),
+            trust: Arc::new(Trust::new(Arc::clone(&provider))),
+            authority: Authority::new(control.clone(), Arc::clone(&provider)),
+            vault: Vault::open(&config.node.runtime_directory)
+                .with_context(|| unusable("node.runtime-directory", &config.node.runtime_directory))?,
+            metrics: Arc::clone(&metrics),
+            provider,
+        };
+        let context = data_plane(&config, &identities, capture, drain.clone());
+        let readiness = Readiness::new();
+        let client = Client {
+            node: config.node.name.clone(),
+            store,
+            cache: Cache::open(&config.node.state_directory)
+                .with_context(|| unusable("node.state-directory", &config.node.state_directory))?,
+            metrics,
+            configured: readiness.condition("configuration"),
+            status: Arc::new(Mutex::new(ControlStatus {
+                address: control.address().to_owned(),
+                is_connected: false,
+                last_error: None,
+                is_stale: false,
+            })),
+            control,
+        };
+        Ok(Self {
+            config,
+            log,
+            context,
+            data: data.clone(),
+            trigger,
+            drain,
+            registry,
+            readiness,
+            client,
+            identities: Arc::new(identities),
+        })
+    }
+
+    async fn run(self) -> Result<()> {
+        let mut signal = StopSignal::new().context("cannot listen for signals")?;
+        let tasks = Tasks::new();
+        let running = self.readiness.condition("running");
+        let reasons = Reasons::default();
+        let admin = Admin {
+            context: Arc::clone(&self.context),
+            readiness: self.readiness.clone(),
+            control: Arc::clone(&self.client.status),
+            reasons: Arc::clone(&reasons),
+            log: self.log,
+            started: Instant::now(),
+        };
+        let manager = WorkloadManager {
+            context: Arc::clone(&self.context),
+            runtime: self.data,
+            hierarchy: cgroup_mount()?,
+            enrolled: self.readiness.condition("workloads"),
+            reasons,
+        };
+        let config = &self.config;
+        let ready = self.readiness.clone().mount(Router::new());
+        serve(
+            &tasks,
+            "metrics",
+            config.metrics.address,
+            self.registry.mount(Router::new()),
+        )
+        .await?;
+        serve(&tasks, "admin", config.admin.address, admin.router()).await?;
+        serve(&tasks, "readiness", config.readiness.address, ready).await?;
+
+        let session = self.client.restore();
+        self.identities.restore();
+        let readiness = self.readiness.clone();
+        let is_configured = move || !readiness.pending().contains(&"configuration");
+        let enrolment = tasks.spawn("workloads", manager.run(is_configured, self.drain));
+        tasks.spawn("certificates", self.identities.run());
+        tasks.spawn("control plane", self.client.run(session));
+        running.met();
+        tracing::info!(node = %config.node.name, "started");
+
+        let signal = signal.received().await;
+        let deadline = config.drain.deadline;
+        tracing::info!(
+            signal,
+            ?deadline,
+            open = self.context.live.count(),
+            "stopping: draining connections"
+        );
+        running.unmet();
+        // Closes the listeners: new connections are refused from here on. Captured they stay until the very end.
+        enrolment.abort();
+        let left = self.trigger.drain(deadline).await.left;
+        if left > 0 {
+            tracing::warn!(left, "deadline passed: cutting off what is left");
+            self.context.locals.all().iter().for_each(|local| local.close());
+            self.trigger.drain(CUT_OFF).await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The data plane's handles.
+fn data_plane(
+    config: &Config,
+    identities: &IdentityManager,
+    capture: Arc<Capture>,
+    drain: Drain,
+) -> Arc<Context> {
+    let IdentityManager {
+        provider,
+        trust,
+        identities,
+        metrics,
+        snapshot,
+        ..
+    } = identities;
+    let tls = Tls::new(Arc::clone(provider), Arc::clone(trust), Arc::clone(identities));
+    let pool = Pool::new(
+        config.hbone.clone(),
+        tls.clone(),
+        Arc::clone(metrics),
+        drain.clone(),
+    );
+    Arc::new(Context {
+        node: config.node.name.clone(),
+        outbound: config.outbound.clone(),
+        hbone: config.hbone.clone(),
+        logged: config.access_log.connections,
+        store: Arc::clone(snapshot),
+        capture,
+        locals: Arc::new(Locals::default()),
+        identities: Arc::clone(identities),
+        tls,
+        pool: Arc::new(pool),
+        live: Arc::new(Live::default()),
+        metrics: Arc::clone(metrics),
+        drain,
+    })
+}
+
+fn cgroup_mount() -> Result<PathBuf> {
+    let hierarchy = Hierarchy::find().context("cannot read /proc/self/mountinfo")?;
+    let hierarchy = hierarchy.ok_or_else(|| anyhow!("no cgroup v2 hierarchy is mounted"))?;
+    Ok(hierarchy.mount)
+}
+
+fn unusable(key: &str, directory: &Path) -> String {
+    format!("cannot use {}; the key {key} names it", directory.display())
+}
+
+/// The kernel programs' counters. Holds no part of the capture back from stopping.
+fn capture_counters(capture: &Arc<Capture>) -> Readings {
+    let capture = Arc::downgrade(capture);
+    let read = move || match capture.upgrade().map(|capture| capture.counters()) {
+        Some(Ok(counters)) => counters,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "cannot read the counters of the kernel programs");
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    Readings::new("capture", "What the kernel programs counted", Box::new(read))
+}
+
+/// Serves until the owner of `tasks` is dropped: also while connections drain.
+async fn serve(tasks: &Tasks, name: &'static str, address: SocketAddr, router: Router) -> Result<()> {
+    let server = HttpServer::bind(address, router).await.with_context(|| {
+        format!("cannot open the {name} listener; the key {name}.address names its address")
+    })?;
+    tasks.spawn(name, server.serve(std::future::pending()));
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The life of a connection: resolve → authorize → connect → relay → report.
+//!
+//! The only place that joins snapshot, identities, transports and telemetry.
+
+pub mod connect;
+pub mod context;
+pub mod failure;
+pub mod inbound;
+pub mod live;
+pub mod outbound;
+pub mod relay;
+pub mod report;

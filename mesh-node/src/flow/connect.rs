@@ -1,0 +1,170 @@
+//! Connecting to one address for a local workload: on this node, through a tunnel, or in clear.
+//!
+//! The choice follows from what the snapshot says of the address. There is no falling back from a tunnel to clear
+//! text: a workload of the mesh is reached through its proxy or not at all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_model::{ActiveConnections, NetworkMode, Workload};
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::hbone::client::{self, Endpoint, TunnelError};
+use crate::hbone::headers::request_headers;
+use crate::hbone::pool::{Key, Lease};
+use crate::identity::tls::host_server_name;
+use crate::local::LocalWorkload;
+use crate::net::side::Side;
+use crate::net::socket;
+
+/// Times that a stream is asked for anew when the pooled connection turns out to be dead.
+const STALE_RETRIES: usize = 2;
+
+/// One address to connect to, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// The address.
+    pub address: SocketAddr,
+    /// The workload there.
+    pub workload: Option<Arc<Workload>>,
+    /// Counts the connections to the endpoint.
+    pub active: Option<ActiveConnections>,
+}
+
+/// A connection to a hop.
+#[derive(Debug)]
+pub struct Connected {
+    /// Its bytes.
+    pub side: Side,
+    /// The peer's SPIFFE ID; empty when it has proved none.
+    pub peer: String,
+    /// `hbone`, `local` or `plaintext`.
+    pub transport: &'static str,
+    /// Held for as long as the stream is.
+    lease: Option<Lease>,
+    /// Likewise.
+    active: Option<Active>,
+}
+
+/// Counts a connection to an endpoint until it is dropped.
+#[derive(Debug)]
+struct Active(ActiveConnections);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.decrement();
+    }
+}
+
+/// Connects `source` to the hop, within the configured deadlines.
+pub async fn connect(
+    context: &Context,
+    source: &LocalWorkload,
+    client: SocketAddr,
+    hop: &Hop,
+) -> Result<Connected, Failure> {
+    let active = hop.active.as_ref().map(|active| {
+        active.increment();
+        Active(active.clone())
+    });
+    let mut connected = match &hop.workload {
+        Some(workload) if workload.is_enrolled() && workload.node == context.node => {
+            locally(context, workload, hop.address).await?
+        }
+        Some(workload) if workload.is_enrolled() => {
+            through_tunnel(context, source, client, workload, hop.address).await?
+        }
+        _ => in_clear(context, source, hop.address).await?,
+    };
+    connected.active = active;
+    Ok(connected)
+}
+
+async fn locally(context: &Context, workload: &Workload, address: SocketAddr) -> Result<Connected, Failure> {
+    let Some(local) = context.locals.by_name(&workload.name) else {
+        let text = format!(
+            "the workload {} is on this node, but has no processes here yet",
+            workload.name
+        );
+        return Err(Failure::Connect {
+            address,
+            source: std::io::Error::other(text),
+        });
+    };
+    let stream = socket::connect(&local.namespace, address, context.outbound.connect_timeout)
+        .await
+        .map_err(|source| Failure::Connect { address, source })?;
+    Ok(Connected::new(
+        Side::Tcp(stream),
+        workload.identity.to_string(),
+        "local",
+    ))
+}
+
+async fn in_clear(
+    context: &Context,
+    source: &LocalWorkload,
+    address: SocketAddr,
+) -> Result<Connected, Failure> {
+    let stream = socket::connect(&source.namespace, address, context.outbound.connect_timeout)
+        .await
+        .map_err(|source| Failure::Connect { address, source })?;
+    Ok(Connected::new(Side::Tcp(stream), String::new(), "plaintext"))
+}
+
+async fn through_tunnel(
+    context: &Context,
+    source: &LocalWorkload,
+    client: SocketAddr,
+    workload: &Workload,
+    address: SocketAddr,
+) -> Result<Connected, Failure> {
+    let own = context.identities.wait(&source.workload.identity).await?;
+    let peer = client::peer_of(address);
+    let server_name = match workload.network {
+        NetworkMode::Own => None,
+        NetworkMode::Host => host_server_name(&workload.identity),
+    };
+    let endpoint = Endpoint {
+        namespace: Arc::clone(&source.namespace),
+        peer,
+        expected: workload.identity.clone(),
+        server_name,
+    };
+    let key = Key {
+        source: source.slot,
+        peer,
+        expected: workload.identity.clone(),
+    };
+    let mut retries = STALE_RETRIES;
+    loop {
+        let lease = context.pool.lease(&key, &endpoint, &own).await?;
+        let headers = request_headers(&source.workload, client);
+        let deadline = context.hbone.connect_timeout;
+        match client::connect(lease.sender(), peer, address, headers, deadline).await {
+            Ok(side) => {
+                let mut connected = Connected::new(side, workload.identity.to_string(), "hbone");
+                connected.lease = Some(lease);
+                return Ok(connected);
+            }
+            // No byte of the application's was sent: the peer went away before it answered.
+            Err(TunnelError::Http2 { .. }) if retries > 0 => retries -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+// === impl Connected ===
+
+impl Connected {
+    fn new(side: Side, peer: String, transport: &'static str) -> Self {
+        Self {
+            side,
+            peer,
+            transport,
+            lease: None,
+            active: None,
+        }
+    }
+}

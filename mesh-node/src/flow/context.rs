@@ -1,0 +1,47 @@
+//! What every connection needs: handles, made once and shared.
+
+use std::sync::Arc;
+
+use mesh_model::NodeName;
+use mesh_runtime::drain::Drain;
+
+use super::live::Live;
+use crate::capture::Capture;
+use crate::config::{HboneConfig, OutboundConfig};
+use crate::hbone::pool::Pool;
+use crate::identity::{Store as Identities, tls::Tls};
+use crate::local::Locals;
+use crate::state::Store;
+use crate::telemetry::access_log::LoggedConnections;
+use crate::telemetry::metrics::Metrics;
+
+/// The handles.
+#[derive(Debug)]
+pub struct Context {
+    /// This node.
+    pub node: NodeName,
+    /// `[outbound]`.
+    pub outbound: OutboundConfig,
+    /// `[hbone]`.
+    pub hbone: HboneConfig,
+    /// `[access-log]`.
+    pub logged: LoggedConnections,
+    /// The snapshot.
+    pub store: Arc<Store>,
+    /// The kernel's maps.
+    pub capture: Arc<Capture>,
+    /// The attached workloads.
+    pub locals: Arc<Locals>,
+    /// Certificates.
+    pub identities: Arc<Identities>,
+    /// TLS configurations.
+    pub tls: Tls,
+    /// Tunnels.
+    pub pool: Arc<Pool>,
+    /// Open connections.
+    pub live: Arc<Live>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Stops when the node does; every connection holds a guard of it.
+    pub drain: Drain,
+}

@@ -1,0 +1,67 @@
+//! The one relay loop: bytes between a client's side and a server's, both ways at once.
+//!
+//! An end of one direction goes through and leaves the other open (half-close); a failure of either side ends both
+//! with a reset, so that no peer takes a broken connection for a complete one.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::failure::Failure;
+use crate::net::side::{Reader, Side, Writer};
+
+/// Bytes in one direction: for the connection itself, and for the node's metrics.
+#[derive(Debug)]
+pub struct Count<'a> {
+    /// The connection's own.
+    pub connection: &'a AtomicU64,
+    /// The metric.
+    pub metric: &'a Counter,
+}
+
+/// Relays until both directions have ended. On failure, and when dropped by [`reset`], both peers see a reset.
+pub async fn relay(
+    client: &mut Side,
+    server: &mut Side,
+    sent: Count<'_>,
+    received: Count<'_>,
+) -> Result<(), Failure> {
+    let (client_reader, client_writer) = client.split();
+    let (server_reader, server_writer) = server.split();
+    let broken = |side| move |source| Failure::Broken { side, source };
+    tokio::try_join!(
+        pump(
+            client_reader,
+            server_writer,
+            sent,
+            broken("client"),
+            broken("server")
+        ),
+        pump(
+            server_reader,
+            client_writer,
+            received,
+            broken("server"),
+            broken("client")
+        ),
+    )?;
+    Ok(())
+}
+
+async fn pump(
+    mut from: Reader<'_>,
+    mut to: Writer<'_>,
+    count: Count<'_>,
+    read_failed: impl Fn(io::Error) -> Failure,
+    write_failed: impl Fn(io::Error) -> Failure,
+) -> Result<(), Failure> {
+    while let Some(bytes) = from.read().await.map_err(&read_failed)? {
+        let length = bytes.len();
+        to.write(bytes).await.map_err(&write_failed)?;
+        from.consumed(length).map_err(&read_failed)?;
+        count.connection.fetch_add(length as u64, Ordering::Relaxed);
+        count.metric.inc_by(length as u64);
+    }
+    to.finish().await.map_err(&write_failed)
+}

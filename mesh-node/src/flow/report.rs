@@ -1,0 +1,140 @@
+//! The report on a connection: what is known of it grows while it comes about, and is told once, at its end.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use mesh_model::ResourceName;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::live::{self, Connection};
+use super::relay::Count;
+use crate::telemetry::access_log;
+use crate::telemetry::metrics::{ConnectionCounters, ConnectionLabels};
+
+/// What is known of a connection so far.
+#[derive(Debug)]
+pub struct Report {
+    /// `inbound` or `outbound`.
+    pub direction: &'static str,
+    /// The local workload.
+    pub workload: Option<ResourceName>,
+    /// The client.
+    pub source: SocketAddr,
+    /// What it asked for.
+    pub destination: Option<SocketAddr>,
+    /// The Service asked for.
+    pub service: Option<ResourceName>,
+    /// Where it went.
+    pub endpoint: Option<SocketAddr>,
+    /// The peer's SPIFFE ID; empty when it has proved none.
+    pub peer: String,
+    /// `hbone`, `local` or `plaintext`; empty until it is known.
+    pub transport: &'static str,
+    started: Instant,
+    open: Option<Open>,
+}
+
+/// A connection that has come about.
+#[derive(Debug)]
+struct Open {
+    live: live::Entry,
+    counters: ConnectionCounters,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// A connection that has just been accepted.
+    pub fn new(direction: &'static str, source: SocketAddr) -> Self {
+        Self {
+            direction,
+            workload: None,
+            source,
+            destination: None,
+            service: None,
+            endpoint: None,
+            peer: String::new(),
+            transport: "",
+            started: Instant::now(),
+            open: None,
+        }
+    }
+
+    /// The connection has come about: from now on it is in the table of open connections. Gives the counts for
+    /// both directions, `sent` first.
+    pub fn open(&mut self, context: &Context) -> (Count<'_>, Count<'_>) {
+        let labels = ConnectionLabels {
+            direction: self.direction,
+            workload: name(self.workload.as_ref()),
+            service: name(self.service.as_ref()),
+            peer: self.peer.clone(),
+            transport: self.transport,
+        };
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let open = self.open.insert(Open {
+            counters: context.metrics.opened(&labels),
+            live: context.live.insert(Connection {
+                direction: self.direction,
+                workload: self.workload.clone(),
+                source: self.source,
+                destination: self.destination.unwrap_or(unknown),
+                service: self.service.clone(),
+                endpoint: self.endpoint,
+                peer: self.peer.clone(),
+                transport: self.transport,
+                sent: 0.into(),
+                received: 0.into(),
+                since: self.started,
+            }),
+        });
+        let connection = &open.live.connection;
+        (
+            Count {
+                connection: &connection.sent,
+                metric: &open.counters.sent,
+            },
+            Count {
+                connection: &connection.received,
+                metric: &open.counters.received,
+            },
+        )
+    }
+
+    /// The connection is over: counts it and writes the access log.
+    pub fn finish(self, context: &Context, result: Result<(), Failure>) {
+        let workload = name(self.workload.as_ref());
+        let (mut sent, mut received) = (0, 0);
+        if let Some(open) = &self.open {
+            open.counters.close();
+            sent = open.live.connection.sent.load(Ordering::Relaxed);
+            received = open.live.connection.received.load(Ordering::Relaxed);
+        }
+        if let Err(failure) = &result {
+            context
+                .metrics
+                .failed(self.direction, workload.clone(), failure.reason());
+        }
+        context.logged.write(&access_log::Entry {
+            direction: self.direction,
+            workload: &workload,
+            source: self.source,
+            destination: self.destination,
+            service: &name(self.service.as_ref()),
+            endpoint: self.endpoint,
+            peer: &self.peer,
+            transport: self.transport,
+            sent,
+            received,
+            duration: self.started.elapsed(),
+            failure: result
+                .err()
+                .map(|failure| (failure.reason(), failure.to_string())),
+        });
+    }
+}
+
+fn name(name: Option<&ResourceName>) -> String {
+    name.map(ToString::to_string).unwrap_or_default()
+}

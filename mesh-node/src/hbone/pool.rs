@@ -1,0 +1,349 @@
+//! The pool of tunnels: streams of many connections share few HTTP/2 connections.
+//!
+//! A pair (source workload, destination proxy, destination identity) has its own connections, so that a tunnel
+//! never carries another identity's traffic. A pair's lock is held for moments only: TCP, TLS and HTTP/2 come about
+//! outside it, in a task of their own, and everybody who needs the connection waits for that task. A hot pair gets
+//! further connections before the present ones are full, for one HTTP/2 connection uses one core at most.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use mesh_model::Identity;
+use mesh_runtime::drain::Drain;
+use mesh_runtime::tasks;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::{interval, timeout};
+
+use super::client::{self, Endpoint, Opened, TunnelError};
+use super::keepalive::Keepalive;
+use crate::config::HboneConfig;
+use crate::identity::Material;
+use crate::identity::tls::Tls;
+use crate::telemetry::metrics::Metrics;
+
+/// Streams in the least loaded connection from which on a pair is hot and gets another one.
+const HOT_STREAMS: usize = 8;
+/// Connections that a pair gets for being hot; more come only when all are full.
+const HOT_CONNECTIONS: usize = 4;
+
+/// What tells pairs apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The source workload's slot on this node.
+    pub source: u32,
+    /// The destination's proxy.
+    pub peer: SocketAddr,
+    /// The identity that it must have.
+    pub expected: Identity,
+}
+
+/// All tunnels of this node.
+#[derive(Debug)]
+pub struct Pool {
+    config: HboneConfig,
+    tls: Tls,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    pairs: Mutex<HashMap<Key, Arc<Pair>>>,
+}
+
+/// A place in a connection for one stream. Freed when it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    tunnel: Arc<Tunnel>,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    state: Mutex<PairState>,
+}
+
+#[derive(Debug, Default)]
+struct PairState {
+    tunnels: Vec<Arc<Tunnel>>,
+    /// Set while a connection is coming about; tells how that went.
+    opening: Option<watch::Receiver<Progress>>,
+}
+
+/// How the opening of a connection goes.
+type Progress = Option<Result<(), TunnelError>>;
+
+#[derive(Debug)]
+struct Tunnel {
+    send: SendRequest<Bytes>,
+    peer: SocketAddr,
+    /// Streams leased.
+    streams: AtomicUsize,
+    /// Told when the source workload is gone.
+    forgotten: Notify,
+}
+
+enum Attempt {
+    Leased(Lease),
+    Wait(watch::Receiver<Progress>),
+    Open(watch::Sender<Progress>, watch::Receiver<Progress>),
+    Full(usize),
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// An empty pool. Its tasks hold guards of `drain` and end soon after it stops.
+    pub fn new(config: HboneConfig, tls: Tls, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        Self {
+            config,
+            tls,
+            metrics,
+            drain,
+            pairs: Mutex::default(),
+        }
+    }
+
+    /// A place for one stream, in a connection that is there or is opened for it.
+    pub async fn lease(
+        self: &Arc<Self>,
+        key: &Key,
+        endpoint: &Endpoint,
+        own: &Arc<Material>,
+    ) -> Result<Lease, TunnelError> {
+        let deadline = self.config.connect_timeout;
+        timeout(deadline, self.lease_now(key, endpoint, own))
+            .await
+            .map_err(|_| TunnelError::Timeout {
+                peer: key.peer,
+                deadline,
+            })?
+    }
+
+    async fn lease_now(
+        self: &Arc<Self>,
+        key: &Key,
+        endpoint: &Endpoint,
+        own: &Arc<Material>,
+    ) -> Result<Lease, TunnelError> {
+        let pair = Arc::clone(self.pairs.lock().entry(key.clone()).or_default());
+        loop {
+            let mut progress = match self.attempt(&pair) {
+                Attempt::Leased(lease) => {
+                    self.warm_up(&pair, key, endpoint, own);
+                    return Ok(lease);
+                }
+                Attempt::Wait(progress) => progress,
+                Attempt::Open(done, progress) => {
+                    self.spawn_open(
+                        done,
+                        Arc::clone(&pair),
+                        key.clone(),
+                        endpoint.clone(),
+                        Arc::clone(own),
+                    );
+                    progress
+                }
+                Attempt::Full(open) => return Err(TunnelError::Full { peer: key.peer, open }),
+            };
+            // An error of the channel means that the task was dropped with the runtime: look again.
+            if let Ok(outcome) = progress.wait_for(Option::is_some).await
+                && let Some(Err(error)) = outcome.as_ref()
+            {
+                return Err(error.clone());
+            }
+        }
+    }
+
+    fn attempt(&self, pair: &Pair) -> Attempt {
+        let mut state = pair.state.lock();
+        if let Some(tunnel) = state.tunnels.iter().min_by_key(|t| t.load()) {
+            let limit = self
+                .config
+                .max_streams_per_connection
+                .min(tunnel.send.current_max_send_streams());
+            if tunnel.load() < limit {
+                tunnel.streams.fetch_add(1, Ordering::Relaxed);
+                return Attempt::Leased(Lease {
+                    tunnel: Arc::clone(tunnel),
+                });
+            }
+        }
+        if let Some(progress) = &state.opening {
+            return Attempt::Wait(progress.clone());
+        }
+        if state.tunnels.len() >= self.config.max_connections_per_pair {
+            return Attempt::Full(state.tunnels.len());
+        }
+        let (done, progress) = watch::channel(None);
+        state.opening = Some(progress.clone());
+        Attempt::Open(done, progress)
+    }
+
+    /// Opens a further connection in the background when the pair is hot.
+    fn warm_up(self: &Arc<Self>, pair: &Arc<Pair>, key: &Key, endpoint: &Endpoint, own: &Arc<Material>) {
+        let done = {
+            let mut state = pair.state.lock();
+            let is_hot = state.tunnels.iter().all(|t| t.load() >= HOT_STREAMS);
+            if !is_hot || state.opening.is_some() || state.tunnels.len() >= HOT_CONNECTIONS {
+                return;
+            }
+            let (done, progress) = watch::channel(None);
+            state.opening = Some(progress);
+            done
+        };
+        self.spawn_open(
+            done,
+            Arc::clone(pair),
+            key.clone(),
+            endpoint.clone(),
+            Arc::clone(own),
+        );
+    }
+
+    fn spawn_open(
+        self: &Arc<Self>,
+        done: watch::Sender<Progress>,
+        pair: Arc<Pair>,
+        key: Key,
+        endpoint: Endpoint,
+        own: Arc<Material>,
+    ) {
+        let pool = Arc::clone(self);
+        tasks::spawn_guarded("tunnel", self.drain.guard(), async move {
+            let opened = pool.open(&endpoint, own).await;
+            let outcome = opened.as_ref().map(|_| ()).map_err(Clone::clone);
+            let driven = opened.ok().map(|opened| pool.adopt(&pair, key.peer, opened));
+            if driven.is_none() {
+                pair.state.lock().opening = None;
+            }
+            done.send_replace(Some(outcome));
+            if let Some((tunnel, connection)) = driven {
+                pool.drive(&tunnel, connection).await;
+                pool.retire(&pair, &key, &tunnel);
+            }
+        });
+    }
+
+    async fn open(&self, endpoint: &Endpoint, own: Arc<Material>) -> Result<Opened, TunnelError> {
+        let tls = self
+            .tls
+            .client(own, endpoint.expected.clone())
+            .map_err(|error| TunnelError::Tls {
+                peer: endpoint.peer,
+                expected: endpoint.expected.clone(),
+                source: Arc::new(std::io::Error::other(error)),
+            })?;
+        let opened = client::open(endpoint, tls, &self.config).await;
+        self.metrics
+            .handshake("client", opened.as_ref().ok().map(|o| o.handshake));
+        opened
+    }
+
+    fn adopt(&self, pair: &Pair, peer: SocketAddr, opened: Opened) -> (Arc<Tunnel>, Driven) {
+        let tunnel = Arc::new(Tunnel {
+            send: opened.send,
+            peer,
+            streams: AtomicUsize::new(0),
+            forgotten: Notify::new(),
+        });
+        let mut state = pair.state.lock();
+        state.tunnels.push(Arc::clone(&tunnel));
+        state.opening = None;
+        self.metrics.tunnel_opened();
+        (tunnel, opened.connection)
+    }
+
+    /// Drives a connection until it ends, is dead, or has been idle for long.
+    async fn drive(&self, tunnel: &Tunnel, mut connection: Driven) {
+        let keepalive = Keepalive {
+            interval: self.config.ping_interval,
+            timeout: self.config.ping_timeout,
+        };
+        let ping_pong = connection.ping_pong();
+        let probed = async {
+            match ping_pong {
+                Some(ping_pong) => keepalive.watch(ping_pong).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = &mut connection => match ended {
+                Ok(()) => tracing::debug!(peer = %tunnel.peer, "tunnel ended"),
+                Err(error) => tracing::debug!(peer = %tunnel.peer, %error, "tunnel broke"),
+            },
+            () = probed => tracing::info!(peer = %tunnel.peer, "tunnel dropped: the peer does not answer PING"),
+            () = tunnel.forgotten.notified() => tracing::debug!(peer = %tunnel.peer, "tunnel dropped: its workload is gone"),
+            () = self.idle(tunnel) => tracing::debug!(peer = %tunnel.peer, "tunnel dropped: idle"),
+        }
+    }
+
+    /// Returns when the tunnel has had no stream for the idle time, or at the next look after a stop.
+    async fn idle(&self, tunnel: &Tunnel) {
+        let mut looks = interval(self.config.idle_timeout.min(std::time::Duration::from_secs(1)));
+        let mut since: Option<Instant> = None;
+        loop {
+            looks.tick().await;
+            if tunnel.load() > 0 {
+                since = None;
+                continue;
+            }
+            let idle = since.get_or_insert_with(Instant::now).elapsed();
+            if idle >= self.config.idle_timeout || self.drain.is_stopping() {
+                return;
+            }
+        }
+    }
+
+    fn retire(&self, pair: &Arc<Pair>, key: &Key, tunnel: &Arc<Tunnel>) {
+        self.metrics.tunnel_closed();
+        let mut pairs = self.pairs.lock();
+        let mut state = pair.state.lock();
+        state.tunnels.retain(|t| !Arc::ptr_eq(t, tunnel));
+        let is_unused = state.tunnels.is_empty() && state.opening.is_none();
+        if is_unused && pairs.get(key).is_some_and(|present| Arc::ptr_eq(present, pair)) {
+            pairs.remove(key);
+        }
+    }
+
+    /// Drops the tunnels of a source workload.
+    pub fn forget(&self, source: u32) {
+        self.pairs.lock().retain(|key, pair| {
+            let stays = key.source != source;
+            if !stays {
+                pair.state
+                    .lock()
+                    .tunnels
+                    .iter()
+                    .for_each(|tunnel| tunnel.forgotten.notify_one());
+            }
+            stays
+        });
+    }
+}
+
+type Driven = h2::client::Connection<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, Bytes>;
+
+// === impl Lease ===
+
+impl Lease {
+    /// The connection's sender, for one request.
+    pub fn sender(&self) -> SendRequest<Bytes> {
+        self.tunnel.send.clone()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.tunnel.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Tunnel ===
+
+impl Tunnel {
+    fn load(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,7 @@
+//! Sockets: making them in any network namespace, and reading and writing both kinds of stream.
+//!
+//! Knows nothing of snapshots, identities or metrics.
+
+pub mod namespace;
+pub mod side;
+pub mod socket;

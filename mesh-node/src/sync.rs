@@ -1,0 +1,5 @@
+//! Configuration from the control plane: the delta discovery stream, and the last good state on disk.
+
+pub mod cache;
+pub mod client;
+pub mod session;

@@ -1,0 +1,271 @@
+//! Every metric of the node, by name, type and labels.
+//!
+//! Names get the prefix `mesh_node_` in front. A connection looks its byte counters up once and adds to them
+//! without a lock afterwards.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// Upper bounds of the handshake histogram, in seconds: 0.5 ms to 8 s, doubling.
+const HANDSHAKE_BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0, 4.0, 8.0,
+];
+
+/// Labels of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConnectionLabels {
+    /// `inbound` or `outbound`, relative to the local workload.
+    pub direction: &'static str,
+    /// The local workload, `namespace/name`; empty when it is not known.
+    pub workload: String,
+    /// The Service asked for, `namespace/name`; empty when it was none.
+    pub service: String,
+    /// The other workload's SPIFFE ID; empty when it has proved none.
+    pub peer: String,
+    /// `hbone`, `local` or `plaintext`; empty when it did not come that far.
+    pub transport: &'static str,
+}
+
+/// Labels of a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    direction: &'static str,
+    workload: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    side: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IdentityLabel {
+    identity: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// All metrics of the node.
+#[derive(Debug)]
+pub struct Metrics {
+    opened: Family<ConnectionLabels, Counter>,
+    closed: Family<ConnectionLabels, Counter>,
+    sent: Family<ConnectionLabels, Counter>,
+    received: Family<ConnectionLabels, Counter>,
+    failed: Family<FailureLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    handshake_seconds: Family<HandshakeLabels, Histogram, fn() -> Histogram>,
+    tunnels_open: Gauge,
+    tunnels_opened: Counter,
+    tunnels_closed: Counter,
+    certificates: Family<ResultLabel, Counter>,
+    control_connected: Gauge,
+    control_connections: Family<ResultLabel, Counter>,
+    control_responses: Family<KindLabel, Counter>,
+    control_rejected: Family<KindLabel, Counter>,
+    certificate_expiry: Family<IdentityLabel, Gauge>,
+    workloads_enrolled: Gauge,
+}
+
+/// The counters of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionCounters {
+    /// Bytes from the client to the server.
+    pub sent: Counter,
+    /// Bytes from the server to the client.
+    pub received: Counter,
+    closed: Counter,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Makes and registers all of them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(HANDSHAKE_BUCKETS);
+        let r = registry;
+        Self {
+            opened: added(r, "connections_opened", "Connections that came about"),
+            closed: added(
+                r,
+                "connections_closed",
+                "Connections that came about and are over",
+            ),
+            sent: added(r, "sent_bytes", "Bytes from clients to servers"),
+            received: added(r, "received_bytes", "Bytes from servers to clients"),
+            failed: added(
+                r,
+                "connections_failed",
+                "Connections that did not come about, or broke",
+            ),
+            handshakes: added(r, "tls_handshakes", "TLS handshakes"),
+            handshake_seconds: add(
+                r,
+                "tls_handshake_seconds",
+                "Duration of TLS handshakes",
+                Family::new_with_constructor(seconds),
+            ),
+            tunnels_open: added(r, "tunnels_open", "HBONE connections of the pool that are open"),
+            tunnels_opened: added(r, "tunnels_opened", "HBONE connections that the pool opened"),
+            tunnels_closed: added(r, "tunnels_closed", "HBONE connections of the pool that are over"),
+            certificates: added(r, "certificates", "Attempts to get a certificate"),
+            certificate_expiry: added(
+                r,
+                "certificate_expiry_timestamp_seconds",
+                "When a certificate in force expires, in seconds since 1970",
+            ),
+            control_connected: added(r, "control_connected", "Whether the control plane is connected"),
+            control_connections: added(
+                r,
+                "control_connections",
+                "Attempts to connect to the control plane",
+            ),
+            control_responses: added(
+                r,
+                "control_responses",
+                "Responses of the control plane that were taken",
+            ),
+            control_rejected: added(
+                r,
+                "control_rejected",
+                "Responses of the control plane that were refused",
+            ),
+            workloads_enrolled: added(r, "workloads_enrolled", "Workloads that are captured"),
+        }
+    }
+
+    /// A connection has come about. Its counters are to be kept.
+    pub fn opened(&self, labels: &ConnectionLabels) -> ConnectionCounters {
+        self.opened.get_or_create(labels).inc();
+        ConnectionCounters {
+            sent: self.sent.get_or_create(labels).clone(),
+            received: self.received.get_or_create(labels).clone(),
+            closed: self.closed.get_or_create(labels).clone(),
+        }
+    }
+
+    /// A connection has not come about, or has broken.
+    pub fn failed(&self, direction: &'static str, workload: String, reason: &'static str) {
+        self.failed
+            .get_or_create(&FailureLabels {
+                direction,
+                workload,
+                reason,
+            })
+            .inc();
+    }
+
+    /// A TLS handshake is over; without a duration, it failed.
+    pub fn handshake(&self, side: &'static str, duration: Option<Duration>) {
+        let result = if duration.is_some() { "ok" } else { "failed" };
+        let labels = HandshakeLabels { side, result };
+        if let Some(duration) = duration {
+            self.handshake_seconds
+                .get_or_create(&labels)
+                .observe(duration.as_secs_f64());
+        }
+        self.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// The pool has one connection more.
+    pub fn tunnel_opened(&self) {
+        self.tunnels_opened.inc();
+        self.tunnels_open.inc();
+    }
+
+    /// The pool has one connection less.
+    pub fn tunnel_closed(&self) {
+        self.tunnels_closed.inc();
+        self.tunnels_open.dec();
+    }
+
+    /// A certificate was signed.
+    pub fn certificate_obtained(&self) {
+        self.certificates
+            .get_or_create(&ResultLabel { result: "ok" })
+            .inc();
+    }
+
+    /// A certificate was not to be had.
+    pub fn certificate_failed(&self) {
+        self.certificates
+            .get_or_create(&ResultLabel { result: "failed" })
+            .inc();
+    }
+
+    /// A certificate is in force until this moment, in seconds since 1970.
+    pub fn certificate_in_force(&self, identity: String, not_after: i64) {
+        self.certificate_expiry
+            .get_or_create(&IdentityLabel { identity })
+            .set(not_after);
+    }
+
+    /// An identity has no certificate any more.
+    pub fn certificate_gone(&self, identity: String) {
+        self.certificate_expiry.remove(&IdentityLabel { identity });
+    }
+
+    /// An attempt to connect to the control plane is over.
+    pub fn control_connection(&self, is_connected: bool) {
+        let result = if is_connected { "ok" } else { "failed" };
+        self.control_connections
+            .get_or_create(&ResultLabel { result })
+            .inc();
+        self.control_connected.set(is_connected.into());
+    }
+
+    /// The control plane is gone.
+    pub fn control_disconnected(&self) {
+        self.control_connected.set(0);
+    }
+
+    /// A response of the control plane was taken, or refused.
+    pub fn control_response(&self, kind: &'static str, is_accepted: bool) {
+        let family = if is_accepted {
+            &self.control_responses
+        } else {
+            &self.control_rejected
+        };
+        family.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// So many workloads are captured.
+    pub fn set_enrolled(&self, count: usize) {
+        self.workloads_enrolled
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+// === impl ConnectionCounters ===
+
+impl ConnectionCounters {
+    /// The connection is over.
+    pub fn close(&self) {
+        self.closed.inc();
+    }
+}
+
+fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    add(registry, name, help, M::default())
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}

@@ -1,0 +1,137 @@
+//! The listeners inside a workload's network namespace, and their accept loops.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_runtime::drain::Drain;
+use mesh_runtime::tasks::{self, Tasks};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+use crate::flow::context::Context;
+use crate::flow::{inbound, outbound};
+use crate::identity::tls::Shown;
+use crate::net::namespace::Namespace;
+use crate::net::socket;
+
+/// The port that captured connections are redirected to.
+pub const OUTBOUND_PORT: u16 = 15001;
+/// Pause after accept() failed for want of something (file descriptors, memory), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the listeners could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address can't be listened at.
+    #[error(
+        "cannot listen at {address} in the workload's network namespace: {source}; is another mesh running there?"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The TLS configuration can't be made.
+    #[error("cannot prepare TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The listeners of one namespace. Closed when this is dropped; accepted connections go on.
+#[derive(Debug)]
+pub struct Listeners {
+    _accepting: Tasks,
+}
+
+/// Opens both listeners inside a namespace. `drain` ends the tunnels that were accepted there.
+pub fn open(
+    context: &Arc<Context>,
+    runtime: &Handle,
+    namespace: &Arc<Namespace>,
+    shown: Shown,
+    drain: &Drain,
+) -> Result<Listeners, ListenError> {
+    let _within = runtime.enter();
+    let accepting = Tasks::new();
+    // On the host's network nobody but the host itself may reach the outbound listener.
+    let outbound: &[SocketAddr] = match shown {
+        Shown::One(_) => &[SocketAddr::new(
+            std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            OUTBOUND_PORT,
+        )],
+        Shown::HostNetwork => &[
+            SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), OUTBOUND_PORT),
+            SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), OUTBOUND_PORT),
+        ],
+    };
+    for address in outbound {
+        let Some(listener) = bind(namespace, *address)? else {
+            continue;
+        };
+        let (context, namespace) = (Arc::clone(context), Arc::clone(namespace));
+        let serve = move |stream, source| {
+            let (context, namespace) = (Arc::clone(&context), Arc::clone(&namespace));
+            let guard = context.drain.guard();
+            tasks::spawn_guarded(
+                "outbound",
+                guard,
+                outbound::serve(context, namespace, stream, source),
+            );
+        };
+        accepting.spawn_on(runtime, "accept outbound", accept(listener, serve));
+    }
+    let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), crate::hbone::PORT);
+    let tls = context.tls.server(shown, Arc::clone(&context.locals) as _)?;
+    if let Some(listener) = bind(namespace, address)? {
+        let entrance = Arc::new(inbound::Listener {
+            namespace: Arc::clone(namespace),
+            tls,
+        });
+        let (context, drain) = (Arc::clone(context), drain.clone());
+        let serve = move |stream, source| {
+            let (context, entrance, drain) = (Arc::clone(&context), Arc::clone(&entrance), drain.clone());
+            tasks::spawn_guarded("tunnel server", context.drain.guard(), async move {
+                tokio::select! {
+                    () = inbound::serve(context, entrance, stream, source) => {}
+                    () = drain.stopping() => {}
+                }
+            });
+        };
+        accepting.spawn_on(runtime, "accept tunnels", accept(listener, serve));
+    }
+    Ok(Listeners {
+        _accepting: accepting,
+    })
+}
+
+/// Listens; `None` for a loopback address of IPv6 where the namespace has no IPv6.
+fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<TcpListener>, ListenError> {
+    match socket::listen(namespace, address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if address.ip() == Ipv6Addr::LOCALHOST && socket::is_without_ipv6(&error) => Ok(None),
+        Err(source) => Err(ListenError::Bind { address, source }),
+    }
+}
+
+async fn accept(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, source)) => serve(stream, source),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors that concern the connection that was to be accepted, and not the listener (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,306 @@
+//! Brings what is enrolled in line with the snapshot and with the cgroups that exist.
+//!
+//! One pass looks at every workload of the node; it runs at every new snapshot and at a steady pace, because a
+//! cgroup comes and goes without telling. A pass that fails for one workload goes on with the next, and tries again
+//! at the next pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_model::{NetworkMode, ResourceName, Workload};
+use mesh_runtime::drain::Drain;
+use mesh_runtime::readiness::Condition;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::attachment::{self, Found, Waiting};
+use super::listeners::{self, ListenError, Listeners};
+use crate::capture::{CaptureError, Enrolment};
+use crate::flow::context::Context;
+use crate::identity::tls::Shown;
+use crate::local::LocalWorkload;
+use crate::net::namespace::Namespace;
+
+/// Pause between two looks at the cgroups: how long a workload that has just come may wait for its enrolment, and
+/// its connections are refused or not yet captured.
+const PACE: Duration = Duration::from_millis(100);
+
+/// Why a workload is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// It has not come up yet.
+    #[error(transparent)]
+    Waiting(#[from] Waiting),
+    /// The listeners could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The kernel programs could not be attached.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+}
+
+/// Why local workloads are not enrolled, by name: for the admin API.
+pub type Reasons = Arc<Mutex<BTreeMap<ResourceName, String>>>;
+
+/// Owns the enrolment.
+#[derive(Debug)]
+pub struct Manager {
+    /// Handles.
+    pub context: Arc<Context>,
+    /// Runs the connections.
+    pub runtime: Handle,
+    /// Mount point of the cgroup v2 hierarchy.
+    pub hierarchy: PathBuf,
+    /// Met after the first pass with a configuration.
+    pub enrolled: Condition,
+    /// Filled at every pass.
+    pub reasons: Reasons,
+}
+
+/// What has been done.
+#[derive(Debug, Default)]
+struct State {
+    next_slot: u32,
+    enrolled: BTreeMap<ResourceName, Enrolled>,
+    /// The listeners of the node's own namespace, shared by its host-network workloads.
+    host: Option<(Arc<Namespace>, Listeners)>,
+    has_retained: bool,
+}
+
+#[derive(Debug)]
+struct Enrolled {
+    local: Arc<LocalWorkload>,
+    inode: u64,
+    /// Of its own namespace; a host-network workload has none.
+    _listeners: Option<Listeners>,
+}
+
+// === impl Manager ===
+
+impl Manager {
+    /// Runs until `drain` stops. Leaves enrolled what is, so that nothing goes past the mesh meanwhile; closes the
+    /// listeners.
+    pub async fn run(self, is_configured: impl Fn() -> bool + Send + Sync + 'static, drain: Drain) {
+        let mut changes = self.context.store.watch();
+        let manager = Arc::new(self);
+        let state = Arc::new(Mutex::new(State::default()));
+        let is_configured = Arc::new(is_configured);
+        while !drain.is_stopping() {
+            changes.borrow_and_update();
+            let (manager, state, is_configured) = (
+                Arc::clone(&manager),
+                Arc::clone(&state),
+                Arc::clone(&is_configured),
+            );
+            // Attaching programs and entering namespaces are system calls that may take a moment.
+            let pass = tokio::task::spawn_blocking(move || manager.pass(&mut state.lock(), is_configured()));
+            if let Err(error) = pass.await {
+                tracing::error!(%error, "a pass over the workloads failed");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PACE) => {}
+                _ = changes.changed() => {}
+                () = drain.stopping() => {}
+            }
+        }
+    }
+
+    fn pass(&self, state: &mut State, is_configured: bool) {
+        let snapshot = self.context.store.load();
+        let wanted: BTreeMap<&ResourceName, &Arc<Workload>> = snapshot
+            .workloads()
+            .filter(|w| w.node == self.context.node && w.is_enrolled())
+            .map(|w| (&w.name, w))
+            .collect();
+        self.release_gone(state, &wanted);
+        let mut reasons = BTreeMap::new();
+        for (name, workload) in &wanted {
+            if state.enrolled.contains_key(*name) {
+                continue;
+            }
+            if let Err(error) = self.enrol(state, workload) {
+                let reason = error.to_string();
+                let is_news = self.reasons.lock().get(*name) != Some(&reason);
+                if is_news {
+                    if matches!(error, EnrolError::Waiting(_)) {
+                        tracing::info!(workload = %name, reason, "not enrolled yet");
+                    } else {
+                        tracing::error!(workload = %name, reason, "cannot enrol; trying again");
+                    }
+                }
+                reasons.insert((*name).clone(), reason);
+            }
+        }
+        *self.reasons.lock() = reasons;
+        self.context.metrics.set_enrolled(state.enrolled.len());
+        if is_configured {
+            self.retain_once(state);
+            self.enrolled.met();
+        }
+    }
+
+    /// Releases what is no longer wanted, or is not what it was.
+    fn release_gone(&self, state: &mut State, wanted: &BTreeMap<&ResourceName, &Arc<Workload>>) {
+        let gone: Vec<ResourceName> = state
+            .enrolled
+            .iter()
+            .filter(|(name, enrolled)| {
+                wanted
+                    .get(name)
+                    .is_none_or(|workload| enrolled.local.workload != **workload)
+                    || enrolled.is_gone()
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            let Some(enrolled) = state.enrolled.remove(&name) else {
+                continue;
+            };
+            let stays = wanted.contains_key(&name) && !enrolled.is_gone();
+            tracing::info!(workload = %name, "released");
+            self.context.locals.remove(&name);
+            enrolled.local.close();
+            self.context.pool.forget(enrolled.local.slot);
+            // A workload that merely changes is enrolled anew in this very pass, and captured all the while.
+            if !stays && let Err(error) = self.context.capture.release(&enrolled.local.cgroup) {
+                tracing::error!(workload = %name, %error, "cannot detach the kernel programs");
+            }
+        }
+        let has_host = state
+            .enrolled
+            .values()
+            .any(|e| e.local.workload.network == NetworkMode::Host);
+        if !has_host {
+            state.host = None;
+        }
+    }
+
+    fn enrol(&self, state: &mut State, workload: &Arc<Workload>) -> Result<(), EnrolError> {
+        let Some(attachment) = &workload.attachment else {
+            // The control plane tells a node how its own workloads are attached; without, there is nothing to find.
+            return Err(Waiting::Cgroup(self.hierarchy.clone()).into());
+        };
+        let Found {
+            cgroup,
+            inode,
+            namespace,
+        } = attachment::find(&self.hierarchy, attachment, workload.network)?;
+        let namespace = match (workload.network, &state.host) {
+            (NetworkMode::Host, Some((host, _))) => Arc::clone(host),
+            _ => Arc::new(namespace),
+        };
+        let slot = state.next_slot;
+        let local = Arc::new(LocalWorkload::new(
+            slot,
+            Arc::clone(workload),
+            Arc::clone(&namespace),
+            cgroup.clone(),
+        ));
+        let listeners = match workload.network {
+            NetworkMode::Own => {
+                let shown = Shown::One(workload.identity.clone());
+                Some(listeners::open(
+                    &self.context,
+                    &self.runtime,
+                    &namespace,
+                    shown,
+                    &local.drain,
+                )?)
+            }
+            NetworkMode::Host => {
+                if state.host.is_none() {
+                    let drain = &self.context.drain;
+                    let opened = listeners::open(
+                        &self.context,
+                        &self.runtime,
+                        &namespace,
+                        Shown::HostNetwork,
+                        drain,
+                    )?;
+                    state.host = Some((Arc::clone(&namespace), opened));
+                }
+                None
+            }
+        };
+        let (v4, v6) = redirect_addresses(workload);
+        let enrolment = Enrolment {
+            slot,
+            cgroup,
+            netns_cookie: namespace.cookie(),
+            v4,
+            v6,
+        };
+        self.context.locals.insert(&local);
+        if let Err(error) = self.context.capture.enrol(&enrolment) {
+            self.context.locals.remove(&workload.name);
+            return Err(error.into());
+        }
+        state.next_slot += 1;
+        tracing::info!(workload = %workload.name, identity = %workload.identity, cgroup = %local.cgroup.display(), "enrolled");
+        state.enrolled.insert(
+            workload.name.clone(),
+            Enrolled {
+                local,
+                inode,
+                _listeners: listeners,
+            },
+        );
+        Ok(())
+    }
+
+    /// Once the configuration is known, what a former process left enrolled and nobody wants is released.
+    fn retain_once(&self, state: &mut State) {
+        if state.has_retained {
+            return;
+        }
+        let wanted: BTreeSet<PathBuf> = self
+            .context
+            .store
+            .load()
+            .workloads()
+            .filter(|w| w.node == self.context.node && w.is_enrolled())
+            .filter_map(|w| Some(self.hierarchy.join(&w.attachment.as_ref()?.cgroup)))
+            .collect();
+        match self
+            .context
+            .capture
+            .retain(&wanted.into_iter().collect::<Vec<_>>())
+        {
+            Ok(()) => state.has_retained = true,
+            Err(error) => tracing::error!(%error, "cannot release what a former process left; trying again"),
+        }
+    }
+}
+
+// === impl Enrolled ===
+
+impl Enrolled {
+    /// Whether the processes that were enrolled are gone: the cgroup or the namespace is another one now.
+    fn is_gone(&self) -> bool {
+        if attachment::inode(&self.local.cgroup) != Some(self.inode) {
+            return true;
+        }
+        let attachment = self.local.workload.attachment.as_ref();
+        attachment
+            .and_then(|a| a.network_namespace.as_ref())
+            .is_some_and(|path| !self.local.namespace.is_named_by(path.as_ref()))
+    }
+}
+
+/// Where captured connections are redirected to: in a namespace of its own to the workload's own address, so that
+/// its getsockname() stays sane; on the host's network, and where it has no address of a family, to the loopback.
+fn redirect_addresses(workload: &Workload) -> (Ipv4Addr, Ipv6Addr) {
+    let own = |address: &&IpAddr| workload.network == NetworkMode::Own && !address.is_unspecified();
+    let mut v4 = Ipv4Addr::LOCALHOST;
+    let mut v6 = Ipv6Addr::LOCALHOST;
+    for address in workload.addresses.iter().rev().filter(own) {
+        match address {
+            IpAddr::V4(address) => v4 = *address,
+            IpAddr::V6(address) => v6 = *address,
+        }
+    }
+    (v4, v6)
+}
