@@ -1,7 +1,8 @@
 //! `cgroup/connect4` and `cgroup/connect6`: decide about a connect and rewrite it to the proxy.
 //!
 //! The order of the checks is the contract: not TCP passes, the mesh's ports are refused whatever the address, then
-//! loopback, excluded ports and networks pass, then the workload must be known and the namespace its own.
+//! loopback, excluded ports and networks pass, then the workload must be known and the namespace its own. A connect that
+//! the hook of an enrolled cgroup below has rewritten a moment ago passes as it is.
 //! Caller: the kernel, before routing, with the socket's owner as the current task.
 
 use aya_ebpf::{
@@ -26,6 +27,8 @@ const DENY: i32 = 0;
 
 /// What becomes of a connect.
 enum Verdict {
+    /// Rewritten already by the hook of a deeper cgroup.
+    Done,
     Pass(Counter),
     Deny(Counter),
     Capture(&'static WorkloadEntry, NetPort),
@@ -104,6 +107,7 @@ fn capture(ctx: &SockAddrContext, destination: Address) -> Result<(&'static Work
     let verdict = decide(ctx, destination, port);
     let (workload, outbound) = match verdict {
         Verdict::Capture(workload, outbound) => (workload, outbound),
+        Verdict::Done => return Err(PASS),
         Verdict::Pass(counter) => {
             forget(ctx);
             count(counter);
@@ -126,8 +130,10 @@ fn capture(ctx: &SockAddrContext, destination: Address) -> Result<(&'static Work
         netns_cookie: workload.netns_cookie,
         destination,
         port,
-        pad: 0,
+        pending: 1,
         slot: workload.slot,
+        generation: workload.generation,
+        pad: 0,
     };
     // SAFETY: the map is ours and the socket is the context's.
     let stored = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
@@ -157,6 +163,9 @@ fn decide(ctx: &SockAddrContext, destination: Address, port: NetPort) -> Verdict
         return Verdict::Deny(Counter::DeniedUnset);
     }
     if settings.is_mesh_port(port) {
+        if port == settings.outbound && is_pending(ctx) {
+            return Verdict::Done;
+        }
         return Verdict::Deny(Counter::DeniedMeshPort);
     }
     if destination.is_loopback() || destination.is_unspecified() {
@@ -198,6 +207,14 @@ fn workload() -> Option<&'static WorkloadEntry> {
         level += 1;
     }
     found
+}
+
+/// Whether this very connect was rewritten by another instance of the hook. A socket whose connect failed before its
+/// flow was published looks the same: should it connect to the proxy itself, it gets where it wanted to go at first.
+#[inline(always)]
+fn is_pending(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the map is ours; the storage lives as long as the socket.
+    unsafe { ORIGINALS.get_ptr_mut(ctx).as_ref() }.is_some_and(|original| original.pending != 0)
 }
 
 /// A socket that was captured before and now goes elsewhere must not be published again.

@@ -71,7 +71,15 @@ pub fn sockops_proxy(ctx: SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn publish(ctx: &SockOpsContext) {
-    let Some(original) = original(ctx) else { return };
+    let Some(stored) = original(ctx) else { return };
+    // SAFETY: the storage lives as long as the socket, whose lock the kernel holds here.
+    let original = unsafe { *stored };
+    if original.pending == 0 {
+        // Done by the instance of a deeper cgroup.
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*stored).pending = 0 };
     let Some(source) = local(ctx) else { return };
     let port = NetPort::from_ops_local(ctx.local_port());
     let key = FlowKey::new(original.netns_cookie, source, port);
@@ -104,13 +112,11 @@ fn withdraw(ctx: &SockOpsContext) {
         BPF_TCP_SYN_SENT | BPF_TCP_SYN_RECV | BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT => {}
         _ => return,
     }
-    let Some(original) = original(ctx) else { return };
+    let Some(stored) = original(ctx) else { return };
+    // SAFETY: the storage lives as long as the socket.
+    let netns_cookie = unsafe { (*stored).netns_cookie };
     let Some(source) = local(ctx) else { return };
-    let key = FlowKey::new(
-        original.netns_cookie,
-        source,
-        NetPort::from_ops_local(ctx.local_port()),
-    );
+    let key = FlowKey::new(netns_cookie, source, NetPort::from_ops_local(ctx.local_port()));
     // Usually the proxy has taken it.
     if FLOWS.remove(key).is_ok() {
         count(Counter::FlowWithdrawn);
@@ -125,23 +131,22 @@ fn watch(ctx: &SockOpsContext) -> Result<(), i32> {
 }
 
 #[inline(always)]
-fn original(ctx: &SockOpsContext) -> Option<&'static Original> {
-    // SAFETY: the context is valid while the program runs; the helper takes a socket that is not null.
+fn original(ctx: &SockOpsContext) -> Option<*mut Original> {
+    // SAFETY: the context is valid while the program runs.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() {
         return None;
     }
-    // SAFETY: the map is an SK_STORAGE of `Original`; the value lives as long as the socket.
-    unsafe {
+    // SAFETY: the map is an SK_STORAGE of `Original`, the socket is not null.
+    let stored = unsafe {
         bpf_sk_storage_get(
             (&raw const ORIGINALS).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             0,
         )
-        .cast::<Original>()
-        .as_ref()
-    }
+    };
+    (!stored.is_null()).then(|| stored.cast())
 }
 
 #[inline(always)]

@@ -122,18 +122,25 @@ pub struct Enrolment {
 /// Running capture. Dropped without [`Capture::stop`], it leaves the pins, as a killed process does.
 #[derive(Debug)]
 pub struct Capture {
+    parts: Parts,
+    /// Directories of enrolled cgroups with their ids, which cannot be read any more when a directory is gone.
+    enrolled: Mutex<BTreeMap<PathBuf, u64>>,
+    on_stop: OnStop,
+    /// Last, so that the lock goes last.
+    pins: Pins,
+}
+
+/// What lives in the kernel and is used all the time.
+#[derive(Debug)]
+struct Parts {
     flows: FlowTable,
     workloads: KernelMap<u64, WorkloadEntry>,
     programs: Programs,
-    /// Directories of enrolled cgroups with their ids, which cannot be read any more when a directory is gone.
-    enrolled: Mutex<BTreeMap<PathBuf, u64>>,
+    generation: u32,
     /// Attaches the proxy's program while it is open.
-    _proxy_link: OwnedFd,
+    proxy_link: OwnedFd,
     proxy: ProxyCgroup,
-    on_stop: OnStop,
     _log: Option<LogReader>,
-    /// Last, so that the lock goes last.
-    pins: Pins,
 }
 
 impl KernelLog {
@@ -171,29 +178,22 @@ impl Capture {
             .map_err(fail)?
             .ok_or_else(|| CaptureError::Unsupported(Vec::new()))?;
         let pins = Pins::open(&settings.pin_directory)?;
-        let (mut ebpf, programs) = object::load(&pins.maps(), settings.kernel_log)?;
-        let log = match settings.kernel_log {
-            KernelLog::Off => None,
-            _ => Some(LogReader::start(&mut ebpf)?),
-        };
-        let flows = FlowTable::open(&pins.maps())?;
-        flows.clear()?;
-        let workloads = KernelMap::open(&pins.maps(), name::WORKLOADS)?;
-        write_exclusions(&pins.maps(), settings)?;
-        write_ports(&pins.maps(), settings.ports)?;
-        let proxy = ProxyCgroup::prepare(&hierarchy, settings.proxy_cgroup.as_deref(), &settings.node)?;
-        let proxy_link = links::attach_proxy(&proxy.path, &programs)?;
-        Ok(Self {
-            flows,
-            workloads,
-            programs,
-            enrolled: Mutex::default(),
-            _proxy_link: proxy_link,
-            proxy,
-            on_stop: settings.on_stop,
-            _log: log,
-            pins,
-        })
+        match Parts::make(settings, &hierarchy, &pins) {
+            Ok(parts) => Ok(Self {
+                parts,
+                enrolled: Mutex::default(),
+                on_stop: settings.on_stop,
+                pins,
+            }),
+            Err(error) => {
+                // Pinned links need the maps; without links the maps are of no use to anybody.
+                if links::pinned(&pins.links()).is_ok_and(|pinned| pinned.is_empty()) {
+                    pins.remove()
+                        .unwrap_or_else(|error| tracing::warn!(%error, "pins are left"));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Captures a workload from now on, or updates what is known of it. Connections that exist already stay as they are.
@@ -218,13 +218,21 @@ impl Capture {
             v4: Address::from(workload.v4),
             v6: Address::from(workload.v6),
             slot: workload.slot,
-            flags: 0,
+            generation: self.parts.generation,
         };
-        self.workloads.insert(&id, &entry)?;
-        // On failure the entry and the hooks attached so far stay: half captured is refused or captured, never in clear
-        // by our doing, and the caller tries again or releases.
-        enrolled.insert(workload.cgroup.clone(), id);
-        links::attach(&self.pins.links(), &workload.cgroup, id, &self.programs)
+        let links = self.pins.links();
+        let is_new = !links::pinned(&links)?.contains(&id);
+        self.parts.workloads.insert(&id, &entry)?;
+        let outcome = links::attach(&links, &workload.cgroup, id, &self.parts.programs);
+        match &outcome {
+            Ok(()) => {
+                enrolled.insert(workload.cgroup.clone(), id);
+            }
+            // All or nothing; but what was captured before stays so.
+            Err(_) if is_new => self.forget(id)?,
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// Captures a workload no longer. Also when its cgroup is gone already.
@@ -249,9 +257,9 @@ impl Capture {
                 self.forget(id)?;
             }
         }
-        for id in self.workloads.keys(MAX_WORKLOADS)? {
+        for id in self.parts.workloads.keys(MAX_WORKLOADS)? {
             if !kept.contains(&id) {
-                self.workloads.remove(&id)?;
+                self.parts.workloads.remove(&id)?;
             }
         }
         self.pins.remove_other_versions()
@@ -260,7 +268,7 @@ impl Capture {
     /// Where an accepted connection wanted to go. `None`: it was not captured, and must be closed. Each answer is given
     /// once. `source` is the client's address as accept gave it.
     pub fn take_flow(&self, netns_cookie: u64, source: SocketAddr) -> Option<Flow> {
-        match self.flows.take(netns_cookie, source) {
+        match self.parts.flows.take(netns_cookie, source) {
             Ok(flow) => flow,
             Err(error) => {
                 tracing::warn!(%error, %source, "flow not readable, connection will be closed");
@@ -271,7 +279,8 @@ impl Capture {
 
     /// Whether the proxy itself opened this connection.
     pub fn is_proxy_flow(&self, netns_cookie: u64, source: SocketAddr, destination: SocketAddr) -> bool {
-        self.flows
+        self.parts
+            .flows
             .is_own(netns_cookie, source, destination)
             .unwrap_or(false)
     }
@@ -302,12 +311,12 @@ impl Capture {
         for id in links::pinned(&self.pins.links())? {
             self.forget(id)?;
         }
-        let Self {
-            pins,
+        let Self { pins, parts, .. } = self;
+        let Parts {
             proxy,
-            _proxy_link: link,
+            proxy_link: link,
             ..
-        } = self;
+        } = parts;
         // The cgroup cannot go before its program: close the link first.
         sys::link_detach(link.as_fd()).map_err(|source| CaptureError::Cgroup {
             path: proxy.path.clone(),
@@ -321,7 +330,7 @@ impl Capture {
 
     fn forget(&self, id: u64) -> Result<(), CaptureError> {
         links::detach(&self.pins.links(), id)?;
-        self.workloads.remove(&id)
+        self.parts.workloads.remove(&id)
     }
 
     /// Links whose cgroup is gone hold nothing but memory.
@@ -335,19 +344,57 @@ impl Capture {
     }
 }
 
+impl Parts {
+    fn make(settings: &Settings, hierarchy: &Hierarchy, pins: &Pins) -> Result<Self, CaptureError> {
+        let maps = pins.maps();
+        let (mut ebpf, programs) = object::load(&maps, settings.kernel_log)?;
+        let log = match settings.kernel_log {
+            KernelLog::Off => None,
+            _ => Some(LogReader::start(&mut ebpf)?),
+        };
+        write_exclusions(&maps, settings)?;
+        let generation = write_settings(&maps, settings.ports)?;
+        let flows = FlowTable::open(&maps, generation)?;
+        flows.clear()?;
+        let workloads = KernelMap::open(&maps, name::WORKLOADS)?;
+        let proxy = ProxyCgroup::prepare(hierarchy, settings.proxy_cgroup.as_deref(), &settings.node)?;
+        let proxy_link = match links::attach_proxy(&proxy.path, &programs) {
+            Ok(link) => link,
+            Err(error) => {
+                proxy.leave()?;
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            flows,
+            workloads,
+            programs,
+            generation,
+            proxy_link,
+            proxy,
+            _log: log,
+        })
+    }
+}
+
 /// The cookie of the network namespace that a socket belongs to (SO_NETNS_COOKIE, Linux 5.14).
 pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     sys::netns_cookie(socket)
 }
 
-fn write_ports(maps: &Path, ports: Ports) -> Result<(), CaptureError> {
+/// Writes the ports under a new generation, and gives that back.
+fn write_settings(maps: &Path, ports: Ports) -> Result<u32, CaptureError> {
+    let map = KernelMap::<u32, mesh_abi::Settings>::open(maps, name::SETTINGS)?;
+    let former = map.get(&0)?.map_or(0, |settings| settings.generation);
     let settings = mesh_abi::Settings {
+        generation: former.wrapping_add(1),
         outbound: NetPort::from_host(ports.outbound),
         inbound: NetPort::from_host(ports.inbound),
         hbone: NetPort::from_host(ports.hbone),
         pad: 0,
     };
-    KernelMap::<u32, mesh_abi::Settings>::open(maps, name::SETTINGS)?.insert(&0, &settings)
+    map.insert(&0, &settings)?;
+    Ok(settings.generation)
 }
 
 /// Writes what is excluded, and removes what no longer is.

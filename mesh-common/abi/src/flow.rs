@@ -12,10 +12,15 @@ pub struct Original {
     pub destination: Address,
     /// Its port.
     pub port: NetPort,
-    /// Always zero.
-    pub pad: u16,
+    /// 1 from the connect hook until the flow is published. When an enrolled cgroup lies in another one, the hooks of
+    /// both run for one connect: this tells the second that the first has rewritten it.
+    pub pending: u16,
     /// Slot of the workload.
     pub slot: u32,
+    /// Generation of the workload's entry.
+    pub generation: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 /// Source address of a captured connection, as the proxy's accept sees it. The cookie is needed because
@@ -45,6 +50,8 @@ pub struct FlowValue {
     pub pad: u16,
     /// Slot of the workload.
     pub slot: u32,
+    /// Generation of the workload's entry: a slot means something only to the process that gave it.
+    pub generation: u32,
 }
 
 /// One connection that the proxy itself opened.
@@ -89,6 +96,7 @@ impl Original {
             port: self.port,
             pad: 0,
             slot: self.slot,
+            generation: self.generation,
         }
     }
 }
@@ -101,21 +109,24 @@ mod tests {
 
     #[test]
     fn layout_has_no_padding() {
-        assert_eq!((size_of::<Original>(), align_of::<Original>()), (32, 8));
+        assert_eq!((size_of::<Original>(), align_of::<Original>()), (40, 8));
         assert_eq!(offset_of!(Original, destination), 8);
         assert_eq!(offset_of!(Original, port), 24);
-        assert_eq!(offset_of!(Original, pad), 26);
+        assert_eq!(offset_of!(Original, pending), 26);
         assert_eq!(offset_of!(Original, slot), 28);
+        assert_eq!(offset_of!(Original, generation), 32);
+        assert_eq!(offset_of!(Original, pad), 36);
 
         assert_eq!((size_of::<FlowKey>(), align_of::<FlowKey>()), (32, 8));
         assert_eq!(offset_of!(FlowKey, source), 8);
         assert_eq!(offset_of!(FlowKey, port), 24);
         assert_eq!(offset_of!(FlowKey, pad), 26);
 
-        assert_eq!((size_of::<FlowValue>(), align_of::<FlowValue>()), (24, 4));
+        assert_eq!((size_of::<FlowValue>(), align_of::<FlowValue>()), (28, 4));
         assert_eq!(offset_of!(FlowValue, port), 16);
         assert_eq!(offset_of!(FlowValue, pad), 18);
         assert_eq!(offset_of!(FlowValue, slot), 20);
+        assert_eq!(offset_of!(FlowValue, generation), 24);
 
         assert_eq!((size_of::<ProxyFlowKey>(), align_of::<ProxyFlowKey>()), (48, 8));
         assert_eq!(offset_of!(ProxyFlowKey, source), 8);
@@ -131,13 +142,15 @@ mod tests {
             netns_cookie: 7,
             destination: Address::from_v4_word(9),
             port: NetPort::from_host(80),
-            pad: 0,
+            pending: 1,
             slot: 3,
+            generation: 9,
+            pad: 0,
         };
         let flow = original.flow();
         assert_eq!(
-            (flow.destination, flow.port, flow.slot),
-            (original.destination, original.port, 3)
+            (flow.destination, flow.port, flow.slot, flow.generation),
+            (original.destination, original.port, 3, 9)
         );
     }
 }

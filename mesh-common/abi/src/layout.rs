@@ -16,7 +16,7 @@ pub mod map {
     /// Enrolled workloads. HASH, cgroup id -> [`WorkloadEntry`](crate::WorkloadEntry).
     /// Writer: the node. Reader: connect hooks. Full: enrolment fails with an error.
     pub const WORKLOADS: &str = "WORKLOADS";
-    /// The mesh's ports. ARRAY of one [`Settings`](crate::Settings).
+    /// The mesh's ports and the node's generation. ARRAY of one [`Settings`](crate::Settings).
     /// Writer: the node. Reader: connect hooks. Unset: every connect is refused.
     pub const SETTINGS: &str = "SETTINGS";
     /// Destination ports that pass. HASH, port -> 1.
@@ -157,11 +157,11 @@ mod tests {
             sizes,
             [
                 (8, 48),
-                (4, 8),
+                (4, 12),
                 (2, 1),
                 (20, 1),
-                (4, 32),
-                (32, 24),
+                (4, 40),
+                (32, 28),
                 (48, 4),
                 (4, 8)
             ]

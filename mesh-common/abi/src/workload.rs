@@ -21,14 +21,16 @@ pub struct WorkloadEntry {
     pub v6: Address,
     /// Number by which the node knows the workload.
     pub slot: u32,
-    /// Always zero; for options to come.
-    pub flags: u32,
+    /// [`Settings::generation`] when the entry was written.
+    pub generation: u32,
 }
 
-/// The mesh's ports, in network order. All zero until the node has written them: then every connection is refused.
+/// What holds for every workload. All zero until the node has written it: then every connection is refused.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// Counts the starts of the node on these maps.
+    pub generation: u32,
     /// Where captured connections go.
     pub outbound: NetPort,
     /// Where inbound plaintext is taken.
@@ -67,17 +69,19 @@ mod tests {
         assert_eq!(offset_of!(WorkloadEntry, v4), 8);
         assert_eq!(offset_of!(WorkloadEntry, v6), 24);
         assert_eq!(offset_of!(WorkloadEntry, slot), 40);
-        assert_eq!(offset_of!(WorkloadEntry, flags), 44);
+        assert_eq!(offset_of!(WorkloadEntry, generation), 44);
 
-        assert_eq!((size_of::<Settings>(), align_of::<Settings>()), (8, 2));
-        assert_eq!(offset_of!(Settings, inbound), 2);
-        assert_eq!(offset_of!(Settings, hbone), 4);
-        assert_eq!(offset_of!(Settings, pad), 6);
+        assert_eq!((size_of::<Settings>(), align_of::<Settings>()), (12, 4));
+        assert_eq!(offset_of!(Settings, outbound), 4);
+        assert_eq!(offset_of!(Settings, inbound), 6);
+        assert_eq!(offset_of!(Settings, hbone), 8);
+        assert_eq!(offset_of!(Settings, pad), 10);
     }
 
     #[test]
     fn knows_its_own_ports() {
         let settings = Settings {
+            generation: 1,
             outbound: NetPort::from_host(15001),
             inbound: NetPort::from_host(15006),
             hbone: NetPort::from_host(15008),

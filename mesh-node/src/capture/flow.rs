@@ -23,13 +23,16 @@ pub struct Flow {
 pub(super) struct FlowTable {
     captured: KernelMap<FlowKey, FlowValue>,
     own: KernelMap<ProxyFlowKey, u32>,
+    generation: u32,
 }
 
 impl FlowTable {
-    pub(super) fn open(maps: &Path) -> Result<Self, CaptureError> {
+    /// `generation`: flows of any other are a former process's, whose slots mean something else.
+    pub(super) fn open(maps: &Path, generation: u32) -> Result<Self, CaptureError> {
         Ok(Self {
             captured: KernelMap::open(maps, map::FLOWS)?,
             own: KernelMap::open(maps, map::PROXY_FLOWS)?,
+            generation,
         })
     }
 
@@ -43,7 +46,9 @@ impl FlowTable {
     /// Takes the entry of an accepted connection, so that it cannot be taken twice.
     pub(super) fn take(&self, netns_cookie: u64, source: SocketAddr) -> Result<Option<Flow>, CaptureError> {
         let value = self.captured.take(&flow_key(netns_cookie, source))?;
-        Ok(value.map(|value| flow(&value)))
+        Ok(value
+            .filter(|value| value.generation == self.generation)
+            .map(|value| flow(&value)))
     }
 
     /// Whether the proxy itself opened this connection.
@@ -111,6 +116,7 @@ mod tests {
                 port,
                 pad: 0,
                 slot: 5,
+                generation: 1,
             };
             assert_eq!(
                 flow(&value),
