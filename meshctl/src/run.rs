@@ -13,6 +13,7 @@ mod stage;
 mod target;
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,12 +84,14 @@ pub(crate) fn run(arguments: &RunArgs, client: &AdminClient) -> Result<ExitCode,
         &arguments.workload,
         arguments.network_namespace.as_deref(),
     )?;
+    let deadline = Instant::now() + arguments.wait;
+    wait_until_forgotten(arguments, client, &target.cgroup, deadline)?;
     // Before anything is made, so that no signal ends meshctl between making and removing.
     let signals = Signals::block().map_err(system("block signals"))?;
     // Dropped last: the cgroup can only be removed when the stage is gone.
     let _cgroup = Cgroup::prepare(target.cgroup.clone(), arguments.keep_cgroup)?;
     let mut stage = Stage::start(&target, arguments).map_err(system("start meshctl again"))?;
-    match wait_until_captured(arguments, client, &signals, &mut stage)? {
+    match wait_until_captured(arguments, client, &signals, &mut stage, deadline)? {
         Waited::Over(code) => return Ok(ExitCode::from(code)),
         Waited::Captured => stage.go_on().map_err(system("let the program go on"))?,
     }
@@ -97,13 +100,33 @@ pub(crate) fn run(arguments: &RunArgs, client: &AdminClient) -> Result<ExitCode,
         .map_err(system("wait for the program"))
 }
 
+/// Waits, while the cgroup is missing, until the node has noticed that: else its "captured" would still be about the
+/// cgroup that was there before, and not about the one that is about to be made in its place.
+fn wait_until_forgotten(
+    arguments: &RunArgs,
+    client: &AdminClient,
+    cgroup: &Path,
+    deadline: Instant,
+) -> Result<(), RunError> {
+    let mut pause = FIRST_PAUSE;
+    while !cgroup.exists() {
+        let workload = target::find_workload(client, &arguments.workload)?;
+        if target::waits_for(workload.as_ref()).is_some() {
+            return Ok(());
+        }
+        let reason = "it still holds on to a cgroup that is gone";
+        pause = rest(arguments, pause, deadline, reason)?;
+    }
+    Ok(())
+}
+
 fn wait_until_captured(
     arguments: &RunArgs,
     client: &AdminClient,
     signals: &Signals,
     stage: &mut Stage,
+    deadline: Instant,
 ) -> Result<Waited, RunError> {
-    let deadline = Instant::now() + arguments.wait;
     let mut pause = FIRST_PAUSE;
     loop {
         while let Some(incoming) = signals.next_if_any().map_err(system("read signals"))? {
@@ -130,17 +153,22 @@ fn wait_until_captured(
         } else {
             "the program's place is not prepared yet".to_owned()
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(RunError::NotCaptured {
-                name: arguments.workload.to_string(),
-                wait: arguments.wait,
-                reason,
-            });
-        }
-        thread::sleep(pause.min(left));
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = rest(arguments, pause, deadline, &reason)?;
     }
+}
+
+/// Sleeps, and gives the next pause; fails when the deadline has passed.
+fn rest(arguments: &RunArgs, pause: Duration, deadline: Instant, reason: &str) -> Result<Duration, RunError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(RunError::NotCaptured {
+            name: arguments.workload.to_string(),
+            wait: arguments.wait,
+            reason: reason.to_owned(),
+        });
+    }
+    thread::sleep(pause.min(left));
+    Ok((pause * 2).min(LONGEST_PAUSE))
 }
 
 /// Passes signals on until the program has ended; gives the exit code.

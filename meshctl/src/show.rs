@@ -330,11 +330,19 @@ fn certificate_table(certificates: &[CertificateStatus], now: i64) -> String {
         Left("LAST ERROR"),
     ]);
     for certificate in certificates {
+        // A first one that could not be had is listed with its error alone.
+        let moment = |moment| {
+            if certificate.serial.is_empty() {
+                String::new()
+            } else {
+                units::relative(moment, now)
+            }
+        };
         table.push([
             certificate.identity.clone(),
             certificate.serial.clone(),
-            units::relative(certificate.not_after, now),
-            units::relative(certificate.renewal, now),
+            moment(certificate.not_after),
+            moment(certificate.renewal),
             certificate.last_error.clone().unwrap_or_default(),
         ]);
     }

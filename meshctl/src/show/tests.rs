@@ -104,8 +104,19 @@ fn shows_when_a_certificate_ends() {
         renewal: 46_000,
         last_error: None,
     };
-    let text = certificate_table(&[certificate], 50_000);
+    let missing = CertificateStatus {
+        serial: String::new(),
+        not_after: 0,
+        renewal: 0,
+        last_error: Some("refused".to_owned()),
+        ..certificate.clone()
+    };
+    let text = certificate_table(&[certificate, missing], 50_000);
     assert!(text.contains("in 11h 6m   1h 6m ago   -"), "{text}");
+    assert!(
+        text.contains("-        -           -           refused"),
+        "{text}"
+    );
 }
 
 #[test]
