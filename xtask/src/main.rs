@@ -9,6 +9,7 @@ mod clean;
 mod command;
 mod generate;
 mod layers;
+mod run;
 mod setup;
 mod test;
 mod vm;
@@ -36,6 +37,8 @@ enum Verb {
     Setup(setup::Arguments),
     /// Build the binaries, kernel programs included.
     Build(build::Arguments),
+    /// Start a mesh of two nodes on this machine, to watch and to try by hand.
+    Run(run::Arguments),
     /// Run test suites: all, or those named.
     Test(test::Arguments),
     /// Check formatting, lints, layering, file sizes, generated code and licences.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Check => check::run(),
         Verb::Gen(arguments) => generate::run(&arguments),

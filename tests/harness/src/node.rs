@@ -39,7 +39,7 @@ pub struct NodeSettings {
     pub drain_deadline: String,
     /// The log's filter.
     pub log_filter: String,
-    /// `text`, `json` or `off`.
+    /// Which connections are written: `all`, `failures` or `off`.
     pub access_log: String,
 }
 
@@ -63,7 +63,7 @@ impl Default for NodeSettings {
             on_stop: "release".to_owned(),
             drain_deadline: "2s".to_owned(),
             log_filter: "info".to_owned(),
-            access_log: "text".to_owned(),
+            access_log: "all".to_owned(),
         }
     }
 }
@@ -321,7 +321,7 @@ impl NodeSettings {
             "[log]\nfilter = \"{}\"\nformat = \"text\"\n",
             self.log_filter
         )?;
-        writeln!(text, "[access-log]\nformat = \"{}\"", self.access_log)?;
+        writeln!(text, "[access-log]\nconnections = \"{}\"", self.access_log)?;
         Ok(text)
     }
 }

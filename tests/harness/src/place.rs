@@ -263,7 +263,8 @@ impl Program {
         } else {
             Stdio::piped()
         };
-        self.command.stdin(stdin).stdout(out).stderr(err);
+        // Its own group: a Ctrl-C in the terminal is ours to act on, in order.
+        self.command.stdin(stdin).stdout(out).stderr(err).process_group(0);
         let enter = move || {
             cgroup.write_all(b"0")?; // cgroups(7): 0 stands for the writer
             setns(&netns, CloneFlags::CLONE_NEWNET)?;

@@ -1,0 +1,82 @@
+//! `cargo xtask run`: a mesh of two nodes on this machine, to watch and to try by hand.
+//!
+//! Owns what is shown. What runs where is `run/demo.rs`; everything that is made belongs to the harness, whose guard
+//! removes it even when this process is killed.
+
+mod demo;
+mod guide;
+mod proof;
+mod stop;
+mod view;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::setup::{self, Purpose};
+use crate::{build, command};
+use demo::Demo;
+
+const EXAMPLES: &str = "Examples:
+  sudo -E cargo xtask run                         # watch; Ctrl-C removes every trace
+  sudo -E cargo xtask run --once                  # check that traffic flows over mutual TLS, and end
+  sudo -E cargo xtask run --once --output json";
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Check that traffic flows through both proxies over mutual TLS, print a summary and end
+    #[arg(long)]
+    once: bool,
+    /// The form of --once's summary
+    #[arg(long, value_enum, default_value_t = Output::Text, requires = "once")]
+    output: Output,
+}
+
+/// The form of a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        command::is_root(),
+        "the demo loads kernel programs and makes namespaces, which needs root; try sudo -E cargo xtask run"
+    );
+    setup::ensure(Purpose::Run)?;
+    build::release()?;
+    let demo = command::step("start a control plane, two nodes and four workloads", Demo::start)?;
+    if arguments.once {
+        return once(demo, arguments.output);
+    }
+    guide::print(&demo);
+    let stopped = view::show(&demo);
+    println!();
+    command::step("remove every trace", || {
+        drop(demo);
+        Ok(())
+    })?;
+    stopped
+}
+
+fn once(demo: Demo, output: Output) -> Result<()> {
+    let proof = proof::gather(&demo);
+    let logs = if proof.holds() {
+        String::new()
+    } else {
+        demo.mesh.logs()
+    };
+    drop(demo);
+    match output {
+        Output::Text => print!("{proof}"),
+        Output::Json => println!("{}", proof.json()),
+    }
+    if !proof.holds() {
+        eprintln!("{logs}");
+        bail!("the mesh did not do all that it should");
+    }
+    Ok(())
+}
