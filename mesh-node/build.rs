@@ -2,15 +2,10 @@
 //!
 //! `MESH_EBPF_OBJECT` names a prebuilt object instead. Otherwise cargo is called with a compiler whose library
 //! sources are installed: rustup's nightly, else the distribution's. `cargo xtask setup` installs what is missing.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a build script is told everything through its environment"
-)]
 
 use std::{
     env,
     ffi::OsString,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -122,28 +117,28 @@ fn build(workspace: &Path, toolchain: &Toolchain, linker: &Path, target: &Path) 
 
 /// The first toolchain that has the library's sources.
 fn toolchain() -> Result<Toolchain, String> {
-    let mut tried = String::new();
+    let mut tried = Vec::new();
     for candidate in [rustup(), Some(distribution())] {
         let Some(candidate) = candidate else { continue };
         match sysroot(&candidate.rustc) {
             Some(root) if root.join("lib/rustlib/src/rust/library/core").is_dir() => return Ok(candidate),
             Some(root) => {
-                let _ = writeln!(
-                    tried,
-                    "  {}: no library sources below {}",
+                tried.push(format!(
+                    "  {}: no library sources below {}\n",
                     candidate.rustc.display(),
                     root.display()
-                );
+                ));
             }
             None => {
-                let _ = writeln!(tried, "  {}: does not run", candidate.rustc.display());
+                tried.push(format!("  {}: does not run\n", candidate.rustc.display()));
             }
         }
     }
     Err(format!(
         "no compiler for the kernel programs: run `cargo xtask setup`, or name a prebuilt object in {OBJECT}.\n\
          Tried:\n{tried}Wanted: `rustup toolchain install nightly --component rust-src`, or the distribution's rustc \
-         with its sources (Debian: rustc-web rust-web-src cargo-web)."
+         with its sources (Debian: rustc-web rust-web-src cargo-web).",
+        tried = tried.concat()
     ))
 }
 

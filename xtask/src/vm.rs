@@ -312,7 +312,7 @@ fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
     let mut console = Console::default();
     let outcome = loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => console.take(line),
+            Ok(line) => console.take(&line),
             Err(RecvTimeoutError::Disconnected) => break Ok(console),
             Err(RecvTimeoutError::Timeout) => {
                 break Err(anyhow::anyhow!(
@@ -333,7 +333,9 @@ fn guest(image: &Path, initramfs: &Path) -> Result<Console> {
 }
 
 impl Console {
-    fn take(&mut self, line: String) {
+    fn take(&mut self, line: &str) {
+        // The firmware clears the screen: not ours.
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
         println!("    | {line}");
         self.started |= line.contains(STARTED);
         if let Some(code) = line.split(ENDED).nth(1) {
@@ -410,10 +412,10 @@ mod tests {
     #[test]
     fn the_console_tells_how_it_ended() {
         let mut console = Console::default();
-        console.take("[    0.1] Booting".to_owned());
+        console.take("[    0.1] Booting");
         assert!(!console.started && console.exit.is_none());
-        console.take(STARTED.to_owned());
-        console.take(format!("{ENDED}3"));
+        console.take(STARTED);
+        console.take(&format!("{ENDED}3"));
         assert!(console.started && console.exit == Some(3));
     }
 

@@ -6,6 +6,10 @@
 //! A change of any layout needs a new [`LAYOUT_VERSION`]: pinned maps outlive the process that made them.
 //! Refuses: allocation, I/O, anything that is not data.
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "a call between functions of a kernel program costs verification and stack"
+)]
 
 mod address;
 mod counter;

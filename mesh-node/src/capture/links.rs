@@ -125,7 +125,7 @@ pub(super) fn detach(links: &Path, id: u64) -> Result<(), CaptureError> {
         match sys::get(&pin) {
             Ok(link) => {
                 // The cgroup is gone: so is the attachment.
-                let _ = sys::link_detach(link.as_fd());
+                sys::link_detach(link.as_fd()).ok();
                 fs::remove_file(&pin).map_err(failed(&pin, "remove the pin"))?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -62,10 +62,14 @@ impl LogReader {
         let told = Arc::clone(&stop);
         let timeout = PollTimeout::try_from(POLL).map_err(|e| fail(e.to_string().into()))?;
         let read = move || {
-            while !told.load(Ordering::Relaxed) {
-                // An interrupted poll is as good as one that timed out.
-                let _ = poll(&mut [PollFd::new(logger.as_fd(), PollFlags::POLLIN)], timeout);
+            loop {
+                let is_last = told.load(Ordering::Relaxed);
                 logger.flush();
+                if is_last {
+                    break;
+                }
+                // An interrupted poll is as good as one that timed out.
+                poll(&mut [PollFd::new(logger.as_fd(), PollFlags::POLLIN)], timeout).ok();
             }
         };
         let thread = thread::Builder::new().name("kernel-log".to_owned()).spawn(read);
@@ -81,7 +85,7 @@ impl Drop for LogReader {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so already.
-            let _ = thread.join();
+            thread.join().ok();
         }
     }
 }

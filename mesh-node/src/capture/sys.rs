@@ -61,7 +61,7 @@ struct Link {
 struct Info {
     fd: u32,
     length: u32,
-    info: u64,
+    address: u64,
 }
 
 /// The head of `struct bpf_link_info` for a cgroup link.
@@ -243,13 +243,13 @@ pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     let length = u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?;
-    let info_address = address(std::ptr::from_mut(&mut info));
+    let buffer = address(std::ptr::from_mut(&mut info));
     bpf(
         Command::Info,
         &mut Info {
             fd: number(link),
             length,
-            info: info_address,
+            address: buffer,
         },
     )?;
     Ok(info)

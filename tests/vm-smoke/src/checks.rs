@@ -40,6 +40,10 @@ pub const ALL: &[(&str, Check)] = &[
         "own_namespace_connections_reach_the_proxy",
         connects::own_namespace_connections_reach_the_proxy,
     ),
+    (
+        "the_deepest_enrolled_cgroup_counts",
+        connects::the_deepest_enrolled_cgroup_counts,
+    ),
     ("mesh_ports_are_refused", connects::mesh_ports_are_refused),
     (
         "a_foreign_namespace_is_refused",

@@ -19,7 +19,7 @@ use crate::proxy::{Listeners, Pair};
 /// What the owner says once it captures.
 const READY: &str = "ready";
 /// An owner that nobody killed ends by itself.
-const LIFETIME: Duration = Duration::from_secs(120);
+const LIFETIME: Duration = Duration::from_mins(2);
 
 /// What to own: a workload on the host's network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         // It may be dead already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }

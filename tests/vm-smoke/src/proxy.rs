@@ -135,7 +135,7 @@ impl Drop for Listeners {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already, and its clients saw no answer.
-            let _ = thread.join();
+            thread.join().ok();
         }
     }
 }

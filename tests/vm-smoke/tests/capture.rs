@@ -1,25 +1,27 @@
 //! The checks of the kernel side as tests on the running kernel. They need root and take turns: a cgroup belongs to
 //! the whole process.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
+use anyhow::Result;
 use mesh_vm_smoke::checks;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-fn check(name: &str) {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Err(error) = checks::run(name, Path::new(env!("CARGO_BIN_EXE_mesh-vm-smoke"))) {
-        panic!("{error:#}");
-    }
+fn check(name: &str) -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    checks::run(name, Path::new(env!("CARGO_BIN_EXE_mesh-vm-smoke")))
 }
 
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
         $(
             #[test]
-            fn $name() {
-                check(stringify!($name));
+            fn $name() -> Result<()> {
+                check(stringify!($name))
             }
         )+
 
@@ -38,6 +40,7 @@ tests!(
     verifier_statistics_have_not_grown,
     host_network_connections_reach_the_proxy,
     own_namespace_connections_reach_the_proxy,
+    the_deepest_enrolled_cgroup_counts,
     mesh_ports_are_refused,
     a_foreign_namespace_is_refused,
     a_process_of_no_workload_is_refused,

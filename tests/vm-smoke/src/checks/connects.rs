@@ -81,6 +81,37 @@ pub(super) fn own_namespace_connections_reach_the_proxy(stage: &Stage) -> Result
     stop(capture)
 }
 
+/// The hooks of both cgroups run for the inner one's connects: the second must leave the first one's work alone.
+pub(super) fn the_deepest_enrolled_cgroup_counts(stage: &Stage) -> Result<()> {
+    let (capture, listeners, _) = host_network(stage)?;
+    let mut inner = stage.host_workload()?;
+    inner.cgroup = stage.cgroup("workload/child");
+    inner.slot = 8;
+    capture.enrol(&inner)?;
+    for (cgroup, slot) in [("workload", 7), ("workload/child", 8)] {
+        let request = Request::new(&stage.cgroup(cgroup), &[FAR_V4, FAR_V6, far_mapped()]);
+        for attempt in stage.client(&request, None)? {
+            ensure!(
+                attempt.reply.ends_with(&format!(" {slot}")),
+                "not slot {slot}: {attempt:?}"
+            );
+            ensure!(attempt.peer == Some(attempt.target), "{attempt:?}");
+        }
+    }
+    ensure!(counter(&capture, "captured")? == 6, "{:?}", capture.counters()?);
+    ensure!(
+        counter(&capture, "flow_published")? == 6,
+        "{:?}",
+        capture.counters()?
+    );
+    let outbound = [SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 15008)];
+    for attempt in stage.client(&Request::new(&stage.cgroup("workload/child"), &outbound), None)? {
+        expect_errno(&attempt, libc::EPERM)?;
+    }
+    drop(listeners);
+    stop(capture)
+}
+
 pub(super) fn mesh_ports_are_refused(stage: &Stage) -> Result<()> {
     let (capture, listeners, port) = host_network(stage)?;
     let mut targets = Vec::new();

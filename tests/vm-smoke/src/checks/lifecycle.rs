@@ -1,10 +1,15 @@
 //! Start, stop and what stays behind.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs, io,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::loaded_programs;
-use mesh_abi::program;
+use aya::{maps::MapInfo, programs::loaded_programs};
+use mesh_abi::{MAPS, program};
 use mesh_node::capture::{Capture, Hierarchy, KernelLog, probe};
 
 use super::{counter, expect_captured, expect_errno, host_network};
@@ -15,32 +20,67 @@ use crate::{
     stage::{Stage, stop},
 };
 
-/// Ids of the loaded programs that bear our names. The kernel keeps 15 characters.
-fn ours() -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    for info in loaded_programs() {
-        // A program may go away between the listing and the look at it.
-        let Ok(info) = info else { continue };
-        let name = info.name_as_str().unwrap_or_default();
-        if program::ALL
-            .iter()
-            .any(|ours| ours.get(..15).unwrap_or(ours) == name)
-        {
-            ids.push(info.id());
-        }
+/// Longest that the kernel may take to free a detached program (it waits for readers).
+const GONE: Duration = Duration::from_secs(5);
+
+/// Hears what is logged.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Ear {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut heard = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
+        heard.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    ids.sort_unstable();
-    Ok(ids)
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Ids of the stage's pinned maps.
+fn maps(stage: &Stage) -> Vec<u32> {
+    let pinned = stage.pinned();
+    let maps = pinned
+        .iter()
+        .filter(|path| path.parent().is_some_and(|folder| folder.ends_with("maps")));
+    maps.filter_map(|path| MapInfo::from_pin(path).ok())
+        .map(|info| info.id())
+        .collect()
+}
+
+/// Names of the loaded programs that use any of these maps, sorted. Others may run nodes on this kernel meanwhile.
+fn users(maps: &[u32]) -> Vec<String> {
+    // A program may go away between the listing and the look at it.
+    let loaded = loaded_programs().filter_map(Result::ok);
+    let ours = loaded.filter(|info| {
+        let used = info.map_ids().ok().flatten().unwrap_or_default();
+        used.iter().any(|id| maps.contains(id))
+    });
+    let mut names: Vec<String> = ours
+        .map(|info| info.name_as_str().unwrap_or_default().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 pub(super) fn every_program_is_attached_and_pinned(stage: &Stage) -> Result<()> {
     for probe in probe::run(&stage.pins) {
         ensure!(probe.ok, "{}: {}; {}", probe.name, probe.found, probe.advice);
     }
-    let before = ours()?;
     let (capture, listeners, _) = host_network(stage)?;
-    let loaded = ours()?.into_iter().filter(|id| !before.contains(id)).count();
-    ensure!(loaded == program::ALL.len(), "{loaded} programs are loaded");
+    // The kernel keeps 15 characters of a name.
+    let mut expected: Vec<&str> = program::ALL
+        .iter()
+        .map(|name| name.get(..15).unwrap_or(name))
+        .collect();
+    expected.sort_unstable();
+    ensure!(
+        users(&maps(stage)) == expected,
+        "loaded: {:?}",
+        users(&maps(stage))
+    );
     let pinned = stage.pinned();
     for hook in ["connect4", "connect6", "getpeername4", "getpeername6", "sock_ops"] {
         ensure!(
@@ -58,7 +98,6 @@ pub(super) fn every_program_is_attached_and_pinned(stage: &Stage) -> Result<()> 
 }
 
 pub(super) fn release_leaves_nothing(stage: &Stage) -> Result<()> {
-    let before = ours()?;
     let (capture, listeners, _) = host_network(stage)?;
     let request = Request::new(&stage.cgroup("workload"), &[FAR_V4]);
     for attempt in stage.client(&request, None)? {
@@ -75,17 +114,19 @@ pub(super) fn release_leaves_nothing(stage: &Stage) -> Result<()> {
         expect_captured(&attempt)?;
     }
     drop(listeners);
+    let maps = maps(stage);
+    ensure!(maps.len() == MAPS.len(), "{maps:?}");
     stop(capture)?;
     ensure!(
         stage.pinned().is_empty() && !stage.pins.exists(),
         "left: {:?}",
         stage.pinned()
     );
-    ensure!(
-        ours()?.iter().all(|id| before.contains(id)),
-        "programs are left: {:?}",
-        ours()?
-    );
+    let deadline = Instant::now() + GONE;
+    while !users(&maps).is_empty() {
+        ensure!(Instant::now() < deadline, "programs are left: {:?}", users(&maps));
+        thread::sleep(Duration::from_millis(10));
+    }
     let own = Hierarchy::find()?.context("cgroup2 is not mounted")?.own()?;
     ensure!(
         own != stage.cgroup("proxy"),
@@ -153,6 +194,15 @@ pub(super) fn the_root_cgroup_is_never_attached(stage: &Stage) -> Result<()> {
 
 /// Loading with every log call compiled in is the hard case for older verifiers.
 pub(super) fn the_kernel_log_loads_and_speaks(stage: &Stage) -> Result<()> {
+    let ear = Ear::default();
+    let writer = ear.clone();
+    // Of the whole process, since the records come from a thread of capture's own. Nobody else here listens.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("subscribe to the log: {error}"))?;
     let pair = Pair::loopback()?;
     let mut settings = stage.settings(pair.port);
     settings.kernel_log = KernelLog::Trace;
@@ -176,5 +226,20 @@ pub(super) fn the_kernel_log_loads_and_speaks(stage: &Stage) -> Result<()> {
         capture.counters()?
     );
     drop(listeners);
-    stop(capture)
+    // The reader ends with capture, after a last look.
+    stop(capture)?;
+    let spoken = ear
+        .0
+        .lock()
+        .map_err(|_| anyhow::anyhow!("the log's writer panicked"))?;
+    let text = String::from_utf8_lossy(&spoken);
+    for wanted in [
+        "captured ::ffff:10.1.2.3:80 of slot 7",
+        "captured 2001:db8::1:80 of slot 7",
+        "refused ::ffff:10.1.2.3:15008",
+        "published source port",
+    ] {
+        ensure!(text.contains(wanted), "the log lacks {wanted:?}");
+    }
+    Ok(())
 }
