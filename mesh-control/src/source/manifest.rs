@@ -63,7 +63,7 @@ pub(super) fn parse(file: &Path, text: &str, report: &mut Report) -> Vec<Manifes
         let origin = Origin {
             file: Arc::clone(&file),
             document: index + 1,
-            line: document.line,
+            line: document.first_line(),
             resource: String::new(),
         };
         manifests.extend(document.parse(origin, report));
@@ -74,6 +74,13 @@ pub(super) fn parse(file: &Path, text: &str, report: &mut Report) -> Vec<Manifes
 // === impl Document ===
 
 impl Document<'_> {
+    /// The first line that says something.
+    fn first_line(&self) -> usize {
+        let is_silent =
+            |line: &&str| line.trim().is_empty() || line.starts_with(['#', '-']) && !line.starts_with("- ");
+        self.line + self.text.lines().take_while(is_silent).count()
+    }
+
     fn parse(&self, mut origin: Origin, report: &mut Report) -> Option<Manifest> {
         if let Ok(None) = serde_norway::from_str::<Option<IgnoredAny>>(self.text) {
             // Only comments.
@@ -145,11 +152,10 @@ impl Header {
         } else {
             &self.kind
         };
-        let name = if self.metadata.name.is_empty() {
-            "without a name"
-        } else {
-            &self.metadata.name
-        };
+        let name = &self.metadata.name;
+        if name.is_empty() {
+            return format!("{kind} without a name");
+        }
         if self.kind == "Namespace" {
             return format!("{kind} {name}");
         }

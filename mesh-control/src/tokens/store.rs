@@ -65,10 +65,12 @@ impl TokenDirectory {
         let token = Token::generate(node)?;
         let sha256 = hex(&token.digest());
         let name = format!("{node}.{}.json", sha256.get(..NAME_DIGITS).unwrap_or(&sha256));
+        let now = OffsetDateTime::now_utc();
+        let now = now.replace_nanosecond(0).unwrap_or(now);
         let entry = Entry {
             node: node.clone(),
             sha256,
-            created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            created: now.format(&Rfc3339).unwrap_or_default(),
         };
         let path = self.path.join(name);
         let write = || -> std::io::Result<()> {

@@ -86,8 +86,25 @@ fn port<E: Error>(number: i128) -> Result<u16, E> {
 
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = i64::deserialize(deserializer)?;
-        port(number.into()).map(Self)
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Port;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port from 1 to 65535")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Port, E> {
+                port(number.into()).map(Port)
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Port, E> {
+                port(number.into()).map(Port)
+            }
+        }
+
+        deserializer.deserialize_any(Number)
     }
 }
 

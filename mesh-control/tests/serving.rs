@@ -1,0 +1,584 @@
+//! A whole control plane in this process, and real clients over TLS on loopback.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test helpers: what fails shall stop the test"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mesh_api::wire::envoy::config::core::v3::Node;
+use mesh_api::wire::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use mesh_api::wire::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_api::wire::google::rpc::Status as RpcStatus;
+use mesh_api::wire::nodemesh::v1::SignRequest;
+use mesh_api::wire::nodemesh::v1::certificate_authority_client::CertificateAuthorityClient;
+use mesh_api::{ResourceType, decode};
+use mesh_control::app::App;
+use mesh_control::ca::{Authority, Directory, Step};
+use mesh_control::config::Config;
+use mesh_control::tokens::TokenDirectory;
+use mesh_model::{Change, NodeName, TrustDomain, Workload};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Streaming};
+
+/// How long anything may take on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Control {
+    folder: tempfile::TempDir,
+    app: App,
+}
+
+struct Stream {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+fn workload(name: &str, node: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: nodemesh.io/v1alpha1\nkind: Workload\n\
+         metadata: {{ name: {name}, namespace: shop, labels: {{ app: web, nodemesh.io/mesh: enabled }} }}\n\
+         spec: {{ node: {node}, serviceAccount: {name}, addresses: ['{address}'], cgroup: shop/{name} }}\n"
+    )
+}
+
+fn service(name: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: shop }}\n\
+         spec: {{ clusterIP: {address}, selector: {{ app: web }}, ports: [ {{ port: 80, targetPort: 8080 }} ] }}\n"
+    )
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+// === impl Control ===
+
+impl Control {
+    async fn start(manifests: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("manifests")).unwrap();
+        fs::write(folder.path().join("manifests/shop.yaml"), manifests).unwrap();
+        let app = App::start(&Self::config(&folder)).await.unwrap();
+        Self { folder, app }
+    }
+
+    fn config(folder: &tempfile::TempDir) -> Config {
+        let path = folder.path().display();
+        let text = format!(
+            "[source]\nfolder = '{path}/manifests'\n[server]\naddress = '127.0.0.1:0'\n\
+             [ca]\ndirectory = '{path}/ca'\ntrust-domain = 'test.local'\n[tokens]\ndirectory = '{path}/tokens'\n\
+             [admin]\naddress = '127.0.0.1:0'\n"
+        );
+        let file = folder.path().join("control.toml");
+        fs::write(&file, text).unwrap();
+        Config::load(&file).unwrap()
+    }
+
+    fn write(&self, file: &str, manifests: &str) {
+        // As editors and ConfigMaps do it: whole or not at all.
+        let hidden = self.folder.path().join("manifests").join(format!(".{file}"));
+        fs::write(&hidden, manifests).unwrap();
+        fs::rename(hidden, self.folder.path().join("manifests").join(file)).unwrap();
+    }
+
+    fn tokens(&self) -> TokenDirectory {
+        TokenDirectory::new(&self.folder.path().join("tokens"))
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca")
+    }
+
+    async fn channel(&self) -> Channel {
+        let roots = Authority::open(&Self::config(&self.folder).ca)
+            .unwrap()
+            .signer()
+            .roots_pem();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(roots))
+            .domain_name("mesh-control");
+        let address = format!("https://{}", self.app.server_address());
+        Endpoint::from_shared(address)
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// A token of the node that the running server knows.
+    async fn token(&self, name: &str) -> String {
+        let token = self.tokens().create(&node(name)).unwrap();
+        let probe = || async {
+            let mut client = CertificateAuthorityClient::new(self.channel().await);
+            let request = with_token(SignRequest::default(), token.as_str());
+            client.sign(request).await.unwrap_err().code()
+        };
+        let known = async {
+            while probe().await == Code::Unauthenticated {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(DEADLINE, known).await.unwrap();
+        token.as_str().to_owned()
+    }
+
+    async fn stream(&self, token: &str) -> Result<Stream, tonic::Status> {
+        let (requests, receiver) = mpsc::channel(16);
+        let mut client = AggregatedDiscoveryServiceClient::new(self.channel().await);
+        let request = with_token(ReceiverStream::new(receiver), token);
+        let responses = client.delta_aggregated_resources(request).await?.into_inner();
+        Ok(Stream { requests, responses })
+    }
+
+    /// A stream, once the first load is in force.
+    async fn ready_stream(&self, token: &str) -> Stream {
+        let ready = async {
+            loop {
+                match self.stream(token).await {
+                    Ok(stream) => return stream,
+                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(DEADLINE, ready).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.app.admin_address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        answer
+    }
+
+    async fn get_until(&self, path: &str, wanted: &str) -> String {
+        let found = async {
+            loop {
+                let answer = self.get(path).await;
+                if answer.contains(wanted) {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(DEADLINE, found)
+            .await
+            .unwrap_or_else(|_| panic!("{path} never says {wanted}"))
+    }
+}
+
+fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+// === impl Stream ===
+
+impl Stream {
+    async fn send(&self, request: DeltaDiscoveryRequest) {
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn subscribe(&self, resource_type: ResourceType, known: &[(&str, &str)]) {
+        let known = known
+            .iter()
+            .map(|(name, version)| ((*name).to_owned(), (*version).to_owned()));
+        self.send(DeltaDiscoveryRequest {
+            type_url: resource_type.type_url().to_owned(),
+            resource_names_subscribe: vec!["*".to_owned()],
+            initial_resource_versions: known.collect(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    }
+
+    async fn receive(&mut self) -> DeltaDiscoveryResponse {
+        timeout(DEADLINE, self.responses.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The status with which the stream ends.
+    async fn end(&mut self) -> tonic::Status {
+        loop {
+            match timeout(DEADLINE, self.responses.message()).await.unwrap() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ends without a status"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    async fn acknowledge(&self, response: &DeltaDiscoveryResponse) {
+        self.send(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    }
+
+    async fn nothing_comes(&mut self) {
+        let silence = timeout(Duration::from_millis(700), self.responses.message()).await;
+        assert!(silence.is_err(), "an unexpected response: {silence:?}");
+    }
+}
+
+fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {
+    response
+        .resources
+        .iter()
+        .map(|resource| resource.name.as_str())
+        .collect()
+}
+
+fn workloads(response: &DeltaDiscoveryResponse) -> BTreeMap<String, Workload> {
+    let decoded =
+        response.resources.iter().map(
+            |resource| match decode(ResourceType::Workload, resource).unwrap() {
+                Change::Workload(workload) => (workload.name.to_string(), workload),
+                other => panic!("no workload: {other:?}"),
+            },
+        );
+    decoded.collect()
+}
+
+fn request_for(identity: &str) -> SignRequest {
+    let key = KeyPair::generate().unwrap();
+    let csr = CertificateParams::default().serialize_request(&key).unwrap();
+    SignRequest {
+        csr: csr.der().to_vec(),
+        identity: identity.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_subscribes_and_hears_of_changes() {
+    let control = Control::start(&(workload("web-1", "a", "10.1.0.2") + &service("web", "10.96.0.1"))).await;
+    let token = control.token("a").await;
+    let mut stream = control.ready_stream(&token).await;
+    for resource_type in ResourceType::ALL {
+        stream.subscribe(resource_type, &[]).await;
+        let response = stream.receive().await;
+        assert_eq!(response.type_url, resource_type.type_url());
+        assert_eq!(response.resources.len(), 1, "{resource_type:?}");
+        decode(resource_type, &response.resources[0]).unwrap();
+        stream.acknowledge(&response).await;
+    }
+    control.write("update.yaml", &workload("web-2", "b", "10.1.1.2"));
+    let (first, second) = (stream.receive().await, stream.receive().await);
+    assert_eq!(first.type_url, ResourceType::Workload.type_url());
+    assert_eq!(names(&first), ["shop/web-2"]);
+    assert_eq!(
+        workloads(&first)["shop/web-2"].attachment,
+        None,
+        "node b's own business"
+    );
+    assert_eq!(second.type_url, ResourceType::Endpoints.type_url());
+    assert_eq!(names(&second), ["shop/web"]);
+    stream.acknowledge(&first).await;
+    stream.acknowledge(&second).await;
+    fs::remove_file(control.folder.path().join("manifests/update.yaml")).unwrap();
+    let removal = stream.receive().await;
+    assert_eq!(removal.removed_resources, ["shop/web-2"]);
+    let metrics = control.get("/metrics").await;
+    assert!(metrics.contains("mesh_control_connected_nodes 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("mesh_control_pushes_total{type=\"workload\"} 3\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("mesh_control_resources{kind=\"workload\"} 1\n"),
+        "{metrics}"
+    );
+    control.app.stop().await;
+    assert_eq!(
+        stream.end().await.code(),
+        Code::Unavailable,
+        "told to connect again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_reconnects_hears_only_of_the_difference() {
+    let control =
+        Control::start(&(workload("web-1", "a", "10.1.0.2") + &workload("web-2", "b", "10.1.1.2"))).await;
+    let token = control.token("a").await;
+    let mut stream = control.ready_stream(&token).await;
+    stream.subscribe(ResourceType::Workload, &[]).await;
+    let response = stream.receive().await;
+    let version = |name: &str| {
+        let found = response.resources.iter().find(|resource| resource.name == name);
+        found.unwrap().version.clone()
+    };
+    drop(stream);
+    let mut again = control.ready_stream(&token).await;
+    let known = [
+        ("shop/web-1", version("shop/web-1").as_str()),
+        ("shop/web-2", "an old version"),
+        ("shop/gone", "any"),
+    ]
+    .map(|(name, version)| (name, version.to_owned()));
+    let known: Vec<(&str, &str)> = known
+        .iter()
+        .map(|(name, version)| (*name, version.as_str()))
+        .collect();
+    again.subscribe(ResourceType::Workload, &known).await;
+    let difference = again.receive().await;
+    assert_eq!(names(&difference), ["shop/web-2"]);
+    assert_eq!(difference.removed_resources, ["shop/gone"]);
+    again.acknowledge(&difference).await;
+    again.nothing_comes().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_manifest_changes_nothing_and_is_told_of() {
+    let control = Control::start(&workload("web-1", "a", "10.1.0.2")).await;
+    let token = control.token("a").await;
+    let mut stream = control.ready_stream(&token).await;
+    stream.subscribe(ResourceType::Workload, &[]).await;
+    let response = stream.receive().await;
+    stream.acknowledge(&response).await;
+    assert!(control.get("/healthz/ready").await.starts_with("HTTP/1.1 200"));
+    // A good change and a bad one together: neither is taken.
+    let manifests = workload("web-2", "b", "10.1.1.2") + &workload("web-3", "b", "10.1.0.2");
+    control.write("update.yaml", &manifests);
+    let problems = control
+        .get_until("/problems", "10.1.0.2 is also an address of Workload shop/web-1")
+        .await;
+    for part in [
+        "\"is_in_force\":false",
+        "update.yaml",
+        "Workload shop/web-3",
+        "spec.addresses[0]",
+        "\"line\":7",
+    ] {
+        assert!(problems.contains(part), "{part} is not in {problems}");
+    }
+    stream.nothing_comes().await;
+    assert!(
+        control.get("/healthz/ready").await.starts_with("HTTP/1.1 200"),
+        "the last good state serves"
+    );
+    assert!(
+        control
+            .get("/metrics")
+            .await
+            .contains("mesh_control_load_problems{severity=\"error\"} 1\n")
+    );
+    control.write("update.yaml", &workload("web-2", "b", "10.1.1.2"));
+    assert_eq!(names(&stream.receive().await), ["shop/web-2"]);
+    control.get_until("/problems", "\"is_in_force\":true").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_good_load_nodes_are_told_nothing() {
+    let control = Control::start("kind: Nonsense").await;
+    let token = control.token("a").await;
+    control.get_until("/problems", "Nonsense").await;
+    let refusal = control.stream(&token).await.err().unwrap();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    assert!(refusal.message().contains("/problems"), "{refusal}");
+    let ready = control.get("/healthz/ready").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("manifests loaded"),
+        "{ready}"
+    );
+    control.write("shop.yaml", &workload("web-1", "a", "10.1.0.2"));
+    control.ready_stream(&token).await;
+    assert!(control.get("/healthz/ready").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signs_only_for_workloads_of_the_asking_node() {
+    let control =
+        Control::start(&(workload("web-1", "a", "10.1.0.2") + &workload("web-2", "b", "10.1.1.2"))).await;
+    let token = control.token("a").await;
+    drop(control.ready_stream(&token).await);
+    let mut client = CertificateAuthorityClient::new(control.channel().await);
+    let own = request_for("spiffe://test.local/ns/shop/sa/web-1");
+    let signed = client
+        .sign(with_token(own.clone(), &token))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(signed.chain.len(), 1, "a root signs leaves directly");
+    for (identity, code, reason) in [
+        (
+            "spiffe://test.local/ns/shop/sa/web-2",
+            Code::PermissionDenied,
+            "no enrolled workload of node a has",
+        ),
+        (
+            "spiffe://test.local/ns/shop/sa/nobody",
+            Code::PermissionDenied,
+            "no enrolled workload of node a has",
+        ),
+        (
+            "spiffe://other.local/ns/shop/sa/web-1",
+            Code::PermissionDenied,
+            "trust domain test.local",
+        ),
+        ("web-1", Code::InvalidArgument, "not of the form"),
+    ] {
+        let refusal = client
+            .sign(with_token(request_for(identity), &token))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (refusal.code(), refusal.message().contains(reason)),
+            (code, true),
+            "{identity}: {refusal}"
+        );
+    }
+    let mut broken = own;
+    broken.csr.truncate(100);
+    let refusal = client.sign(with_token(broken, &token)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument);
+    let metrics = control.get("/metrics").await;
+    for line in [
+        "mesh_control_certificates_signed_total 1\n",
+        "mesh_control_certificates_refused_total{reason=\"identity\"} 3\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_valid_token_opens_the_door() {
+    let control = Control::start(&workload("web-1", "a", "10.1.0.2")).await;
+    let token = control.token("a").await;
+    let mut changed = token.clone();
+    changed.replace_range(
+        changed.len() - 2..changed.len() - 1,
+        if token.ends_with('A') { "B" } else { "A" },
+    );
+    let others = token.replace("nodemesh.a.", "nodemesh.b.");
+    for wrong in ["", "nodemesh.a", others.as_str(), changed.as_str()] {
+        let refusal = control.stream(wrong).await.err().unwrap();
+        assert_eq!(refusal.code(), Code::Unauthenticated, "{wrong}");
+    }
+    let mut client = CertificateAuthorityClient::new(control.channel().await);
+    let identity = "spiffe://test.local/ns/shop/sa/web-1";
+    let refusal = client
+        .sign(Request::new(request_for(identity)))
+        .await
+        .unwrap_err();
+    assert_eq!(refusal.code(), Code::Unauthenticated);
+    assert!(
+        refusal.message().contains("mesh-control token create"),
+        "{refusal}"
+    );
+    let mut stream = control.ready_stream(&token).await;
+    stream
+        .send(DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: "b".to_owned(),
+                ..Node::default()
+            }),
+            type_url: ResourceType::Workload.type_url().to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    assert_eq!(stream.end().await.code(), Code::PermissionDenied);
+    let mut open = control.ready_stream(&token).await;
+    open.subscribe(ResourceType::Workload, &[]).await;
+    open.receive().await;
+    control.tokens().revoke(&node("a")).unwrap();
+    let end = open.end().await;
+    assert_eq!(
+        (end.code(), end.message()),
+        (Code::Unauthenticated, "the join token was revoked")
+    );
+    assert_eq!(
+        control.stream(&token).await.err().unwrap().code(),
+        Code::Unauthenticated
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_response_is_counted_and_not_repeated() {
+    let control = Control::start(&workload("web-1", "a", "10.1.0.2")).await;
+    let token = control.token("a").await;
+    let mut stream = control.ready_stream(&token).await;
+    stream.subscribe(ResourceType::Workload, &[]).await;
+    let response = stream.receive().await;
+    stream
+        .send(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: Some(RpcStatus {
+                message: "no room".to_owned(),
+                ..RpcStatus::default()
+            }),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    control
+        .get_until("/metrics", "mesh_control_nacks_total 1\n")
+        .await;
+    stream.nothing_comes().await;
+    control.write("shop.yaml", &workload("web-1", "a", "10.1.0.3"));
+    assert_eq!(names(&stream.receive().await), ["shop/web-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollover_of_the_root_reaches_nodes_while_they_are_connected() {
+    let control = Control::start(&workload("web-1", "a", "10.1.0.2")).await;
+    let token = control.token("a").await;
+    let mut stream = control.ready_stream(&token).await;
+    stream.subscribe(ResourceType::TrustBundle, &[]).await;
+    let bundle =
+        |response: &DeltaDiscoveryResponse| match decode(ResourceType::TrustBundle, &response.resources[0]) {
+            Ok(Change::Trust(bundle)) => bundle,
+            other => panic!("no trust bundle: {other:?}"),
+        };
+    let response = stream.receive().await;
+    let old = bundle(&response);
+    stream.acknowledge(&response).await;
+    let directory = Directory::new(&control.ca());
+    let domain = TrustDomain::new("test.local").unwrap();
+    let mut bundles = Vec::new();
+    for step in [Step::Prepare, Step::Activate, Step::Finish] {
+        directory.rotate(step, &domain).unwrap();
+        let response = stream.receive().await;
+        bundles.push(bundle(&response));
+        stream.acknowledge(&response).await;
+        // The listener's own certificate verifies against the roots at every step.
+        let mut client = CertificateAuthorityClient::new(control.channel().await);
+        let request = with_token(request_for("spiffe://test.local/ns/shop/sa/web-1"), &token);
+        let signed = client.sign(request).await.unwrap().into_inner();
+        assert_eq!(signed.signer, bundles.last().unwrap().signer);
+    }
+    let [prepared, activated, finished] = &bundles[..] else {
+        panic!("three steps")
+    };
+    assert_eq!((prepared.signer, prepared.roots.len()), (old.signer, 2));
+    assert_ne!(activated.signer, old.signer);
+    assert_eq!(activated.roots.len(), 2);
+    assert_eq!((finished.signer, finished.roots.len()), (activated.signer, 1));
+}
