@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 const OBJECT: &str = "MESH_EBPF_OBJECT";
@@ -22,7 +22,18 @@ struct Toolchain {
     rustc: PathBuf,
 }
 
-fn main() -> Result<(), String> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // As it is: what the compiler said has many lines.
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed={OBJECT}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?).join("mesh-ebpf");
     if let Some(object) = env::var_os(OBJECT) {
