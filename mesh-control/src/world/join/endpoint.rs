@@ -16,6 +16,11 @@ struct Collected<'a> {
     endpoints: BTreeMap<IpAddr, Endpoint>,
 }
 
+/// Workloads by namespace and label. Selectors look at a few of them, not at all.
+struct Labelled<'a> {
+    workloads: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Sourced<Workload>>>,
+}
+
 /// The endpoints of every Service, empty sets included.
 pub(super) fn join(
     services: &[&Sourced<Service>],
@@ -25,23 +30,14 @@ pub(super) fn join(
     report: &mut Report,
 ) -> BTreeMap<ResourceName, EndpointSet> {
     let mut slices_of = by_service(services, slices, report);
-    let mut workloads_of: HashMap<&str, Vec<&Sourced<Workload>>> = HashMap::new();
-    for workload in workloads {
-        workloads_of
-            .entry(workload.value.name.namespace())
-            .or_default()
-            .push(workload);
-    }
+    let labelled = Labelled::of(workloads);
     let mut sets = BTreeMap::new();
     for service in services {
         let mut collected = Collected {
             service,
             endpoints: BTreeMap::new(),
         };
-        let neighbours = workloads_of
-            .get(service.value.name.namespace())
-            .map_or(&[][..], Vec::as_slice);
-        let selected = collected.add_selected(neighbours, report);
+        let selected = collected.add_selected(&labelled, report);
         let slices = slices_of.remove(&service.value.name).unwrap_or_default();
         for slice in &slices {
             collected.add_slice(slice, addresses, report);
@@ -87,23 +83,51 @@ fn by_service<'a>(
     slices_of
 }
 
+// === impl Labelled ===
+
+impl<'a> Labelled<'a> {
+    fn of(workloads: &[&'a Sourced<Workload>]) -> Self {
+        let mut labelled: HashMap<_, Vec<&Sourced<Workload>>> = HashMap::new();
+        for workload in workloads {
+            let namespace = workload.value.name.namespace();
+            for (key, value) in &workload.value.labels {
+                labelled
+                    .entry((namespace, key.as_str(), value.as_str()))
+                    .or_default()
+                    .push(workload);
+            }
+        }
+        Self { workloads: labelled }
+    }
+
+    /// The workloads of a Service's namespace that carry every label of its selector, which is not empty.
+    fn select<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = &'s Sourced<Workload>> {
+        let namespace = service.name.namespace();
+        let terms = service.selector.iter();
+        let candidates = terms.map(|(key, value)| {
+            let found = self.workloads.get(&(namespace, key.as_str(), value.as_str()));
+            found.map(Vec::as_slice).unwrap_or_default()
+        });
+        let fewest = candidates
+            .min_by_key(|candidates| candidates.len())
+            .unwrap_or_default();
+        fewest.iter().copied().filter(|workload| {
+            service
+                .selector
+                .iter()
+                .all(|(key, value)| workload.value.labels.get(key) == Some(value))
+        })
+    }
+}
+
 // === impl Collected ===
 
 impl Collected<'_> {
     /// Adds the workloads that the selector matches, and returns how many there are.
-    fn add_selected(&mut self, workloads: &[&Sourced<Workload>], report: &mut Report) -> usize {
+    fn add_selected(&mut self, workloads: &Labelled<'_>, report: &mut Report) -> usize {
         let service = &self.service.value;
-        if service.selector.is_empty() {
-            return 0;
-        }
-        let is_selected = |workload: &Workload| {
-            service
-                .selector
-                .iter()
-                .all(|(key, value)| workload.labels.get(key) == Some(value))
-        };
         let mut selected = 0;
-        for workload in workloads.iter().filter(|workload| is_selected(&workload.value)) {
+        for workload in workloads.select(service) {
             selected += 1;
             let ports = target_ports(self.service, &workload.value, report);
             if ports.is_empty() {
