@@ -17,7 +17,7 @@ use mesh_runtime::metrics::Metrics as Registry;
 use mesh_runtime::readiness::Readiness;
 use mesh_runtime::tasks::Tasks;
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 
 use crate::admin::Admin;
 use crate::capture::{Capture, Hierarchy, Ports, Settings};
@@ -60,7 +60,10 @@ pub fn run(config: Config, log: LogHandle) -> Result<()> {
         .build()
         .context("cannot start the admin thread")?;
     let result = admin.block_on(Node::new(config, log, Arc::clone(&capture), data.handle())?.run());
-    stop(data, capture);
+    // Ends every task, so that nothing uses the capture any more.
+    admin.shutdown_timeout(CUT_OFF);
+    data.shutdown_timeout(CUT_OFF);
+    stop(capture);
     result
 }
 
@@ -70,8 +73,7 @@ pub fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn stop(data: Runtime, capture: Arc<Capture>) {
-    data.shutdown_timeout(CUT_OFF);
+fn stop(capture: Arc<Capture>) {
     let Some(capture) = Arc::into_inner(capture) else {
         tracing::error!("the capture is still in use and stays in force");
         return;

@@ -24,7 +24,7 @@ enum Target {
     /// Endpoints of a Service, to be chosen from.
     Endpoints {
         service: Arc<Service>,
-        port: u16,
+        asked: SocketAddr,
         endpoints: Arc<EndpointSet>,
         snapshot: Arc<Snapshot>,
     },
@@ -103,9 +103,7 @@ fn resolve(
     let snapshot = context.store.load();
     match snapshot.resolve(destination) {
         Destination::Service {
-            service,
-            port,
-            endpoints,
+            service, endpoints, ..
         } => {
             *service_name = Some(service.name.clone());
             let none = || Failure::NoEndpoint {
@@ -114,7 +112,7 @@ fn resolve(
             let endpoints = endpoints.ok_or_else(none)?;
             Ok(Target::Endpoints {
                 service,
-                port: port.port,
+                asked: destination,
                 endpoints,
                 snapshot: Arc::clone(&snapshot),
             })
@@ -146,26 +144,26 @@ async fn connect_to(
     report: &mut Report,
     target: &Target,
 ) -> Result<Connected, Failure> {
-    let (service, port, endpoints, snapshot) = match target {
+    let (service, asked, endpoints, snapshot) = match target {
         Target::Address(hop) => return connect_hop(context, local, report, hop).await,
         Target::Endpoints {
             service,
-            port,
+            asked,
             endpoints,
             snapshot,
-        } => (service, *port, endpoints, snapshot),
+        } => (service, *asked, endpoints, snapshot),
     };
     let mut tried = Vec::new();
     let mut last = Failure::NoEndpoint {
         service: service.name.to_string(),
     };
     while tried.len() < context.outbound.connect_attempts.max(1) {
-        let Some((index, endpoint)) = balance::choose(endpoints, port, &tried) else {
+        let Some((index, endpoint)) = balance::choose(endpoints, asked, &tried) else {
             break;
         };
         tried.push(index);
         // An endpoint without a mapping for the port is never chosen.
-        let Some(address) = endpoint.target(port) else {
+        let Some(address) = endpoint.target(asked.port()) else {
             continue;
         };
         let workload = match &endpoint.workload {
