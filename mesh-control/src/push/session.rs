@@ -4,13 +4,17 @@
 //! answer; whatever changes meanwhile goes into the next one. A node that refuses a response keeps what it had, and
 //! is told again only when the resources change. The queue to the network therefore never holds more than one
 //! response a type.
+//!
+//! A node is never told of an endpoint whose workload it does not know, for it could not verify who is there: new
+//! workloads go before the endpoints that name them, and old ones after the endpoints that did. Likewise a Service is
+//! never there without its endpoints.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::wire::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh_api::{ResourceType, WILDCARD};
+use mesh_api::{EncodedResource, ResourceType, WILDCARD};
 use mesh_model::NodeName;
 
 use super::catalog::Catalog;
@@ -25,6 +29,13 @@ const MAX_RESPONSE_NAMES: usize = 500;
 const MAX_NAMES: usize = 100_000;
 /// Longest text of a refusal that is repeated in the log.
 const MAX_DETAIL: usize = 500;
+/// The order in which types are sent: what others refer to comes first.
+const ORDER: [ResourceType; ResourceType::ALL.len()] = [
+    ResourceType::TrustBundle,
+    ResourceType::Workload,
+    ResourceType::Endpoints,
+    ResourceType::Service,
+];
 /// The name under which the version of an absent resource is kept: a digest is never empty.
 const ABSENT: &str = "";
 
@@ -77,6 +88,8 @@ struct Subscription {
     /// The version that the node has of each resource, as far as it was sent or said.
     known: HashMap<Arc<str>, Arc<str>>,
     pending: Pending,
+    /// Whether the node waits for a response even if nothing differs from what it has.
+    is_due: bool,
     generation: u64,
     waiting: Option<Waiting>,
 }
@@ -139,11 +152,32 @@ impl Session {
         catalog: &Catalog,
         now: Instant,
     ) -> Option<DeltaDiscoveryResponse> {
-        for resource_type in ResourceType::ALL {
+        let node = self.node.clone();
+        for resource_type in ORDER {
+            self.of_type(resource_type).catch_up(resource_type, catalog);
+        }
+        for resource_type in ORDER {
+            let view = View {
+                resource_type,
+                catalog,
+                node: &node,
+                is_holding_removals: match resource_type {
+                    ResourceType::Workload => self.has_unsent(ResourceType::Endpoints, catalog, Change::Any),
+                    ResourceType::Endpoints => self.has_unsent(ResourceType::Service, catalog, Change::Any),
+                    ResourceType::TrustBundle | ResourceType::Service => false,
+                },
+            };
+            let must_wait = match resource_type {
+                ResourceType::Endpoints => self.has_unsent(ResourceType::Workload, catalog, Change::Upsert),
+                ResourceType::Service => self.has_unsent(ResourceType::Endpoints, catalog, Change::Upsert),
+                ResourceType::TrustBundle | ResourceType::Workload => false,
+            };
+            if must_wait {
+                continue;
+            }
             let nonce = self.last_nonce + 1;
-            let node = self.node.clone();
             let subscription = self.of_type(resource_type);
-            if let Some(mut response) = subscription.next_response(resource_type, catalog, &node) {
+            if let Some(mut response) = subscription.next_response(&view) {
                 response.nonce = nonce.to_string();
                 subscription.waiting = Some(Waiting {
                     nonce: response.nonce.clone(),
@@ -154,6 +188,18 @@ impl Session {
             }
         }
         None
+    }
+
+    /// Whether something of a type differs from what the node has, and can't be sent yet.
+    fn has_unsent(&mut self, resource_type: ResourceType, catalog: &Catalog, change: Change) -> bool {
+        let node = self.node.clone();
+        let view = View {
+            resource_type,
+            catalog,
+            node: &node,
+            is_holding_removals: false,
+        };
+        self.of_type(resource_type).has_unsent(&view, change)
     }
 
     /// When the stream ends unless an answer comes before.
@@ -174,6 +220,24 @@ impl Session {
             ResourceType::Endpoints => endpoints,
         }
     }
+}
+
+/// The resources of a type, as a node sees them.
+struct View<'a> {
+    resource_type: ResourceType,
+    catalog: &'a Catalog,
+    node: &'a NodeName,
+    /// Whether removals wait: something that is not sent yet takes the last references away.
+    is_holding_removals: bool,
+}
+
+/// Which changes are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Every one.
+    Any,
+    /// Those that add or replace.
+    Upsert,
 }
 
 /// What a message says of a response.
@@ -249,71 +313,94 @@ impl Subscription {
     }
 
     /// Compares what may have changed with what the node has.
-    fn next_response(
-        &mut self,
-        resource_type: ResourceType,
-        catalog: &Catalog,
-        node: &NodeName,
-    ) -> Option<DeltaDiscoveryResponse> {
+    fn next_response(&mut self, view: &View<'_>) -> Option<DeltaDiscoveryResponse> {
         if !self.is_active || self.waiting.is_some() {
             return None;
         }
-        let is_due = self.catch_up(resource_type, catalog);
         let Pending::Names(names) = &mut self.pending else {
             return None;
         };
         let mut response = DeltaDiscoveryResponse {
-            type_url: resource_type.type_url().to_owned(),
+            type_url: view.resource_type.type_url().to_owned(),
             ..DeltaDiscoveryResponse::default()
         };
+        let mut held = BTreeSet::new();
         let (mut bytes, mut count) = (0, 0);
-        while let Some(name) = names.pop_first() {
+        while count < MAX_RESPONSE_NAMES
+            && let Some(name) = names.pop_first()
+        {
             if !self.is_wildcard && !self.names.contains(&name) {
                 continue;
             }
-            let current = catalog.get(resource_type, &name, node);
+            let current = view.get(&name);
             let version = current.map_or(ABSENT, |resource| resource.version.as_str());
             if self.known.get(&name).is_some_and(|known| **known == *version) {
                 continue;
             }
+            let is_named = self.names.contains(&name);
             match current {
+                Some(resource) if count > 0 && bytes + resource.len() > MAX_RESPONSE_BYTES => {
+                    names.insert(name);
+                    break;
+                }
                 Some(resource) => {
-                    if count > 0 && bytes + resource.len() > MAX_RESPONSE_BYTES {
-                        names.insert(name);
-                        break;
-                    }
                     bytes += resource.len();
                     response.resources.push(resource.to_wire());
                     self.known.insert(name, version.into());
                 }
                 // A node with a wildcard never had it: there is nothing to take away.
-                None if !self.known.contains_key(&name) && !self.names.contains(&name) => continue,
+                None if !is_named && !self.known.contains_key(&name) => continue,
+                None if view.is_holding_removals && self.known.contains_key(&name) => {
+                    held.insert(name);
+                    continue;
+                }
                 None => {
                     response.removed_resources.push(name.to_string());
-                    if self.names.contains(&name) {
+                    self.known.remove(&name);
+                    if is_named {
                         self.known.insert(name, ABSENT.into());
-                    } else {
-                        self.known.remove(&name);
                     }
                 }
             }
             count += 1;
-            if count == MAX_RESPONSE_NAMES {
-                break;
-            }
         }
+        names.append(&mut held);
         if names.is_empty() {
             // Only the last of several responses carries it: the node has everything then.
-            response.system_version_info = catalog.generation().to_string();
+            response.system_version_info = view.catalog.generation().to_string();
         }
-        (count > 0 || is_due).then_some(response)
+        if count == 0 && !self.is_due {
+            return None;
+        }
+        self.is_due = false;
+        Some(response)
     }
 
-    /// Turns what changed since the last response into names to compare. Returns whether the node waits for a
-    /// response even if nothing differs.
-    fn catch_up(&mut self, resource_type: ResourceType, catalog: &Catalog) -> bool {
+    /// Whether a change of this kind is left to send.
+    fn has_unsent(&self, view: &View<'_>, change: Change) -> bool {
+        let Pending::Names(names) = &self.pending else {
+            return self.is_active;
+        };
+        self.is_active
+            && names
+                .iter()
+                .filter(|name| self.is_wildcard || self.names.contains(*name))
+                .any(|name| {
+                    let known = self.known.get(name).map(AsRef::as_ref);
+                    match view.get(name) {
+                        Some(resource) => known != Some(resource.version.as_str()),
+                        None => change == Change::Any && known.is_some_and(|version| version != ABSENT),
+                    }
+                })
+    }
+
+    /// Turns what changed since the last look into names to compare.
+    fn catch_up(&mut self, resource_type: ResourceType, catalog: &Catalog) {
+        if !self.is_active {
+            return;
+        }
         let since = std::mem::replace(&mut self.generation, catalog.generation());
-        let is_due = matches!(self.pending, Pending::All);
+        self.is_due |= matches!(self.pending, Pending::All);
         if let Pending::Names(names) = &mut self.pending
             && let Some(changed) = catalog.changed_since(since, resource_type)
         {
@@ -321,7 +408,6 @@ impl Subscription {
         } else {
             self.pending = Pending::Names(self.everything(resource_type, catalog));
         }
-        is_due
     }
 
     /// All names that may differ: what there is, what the node has, what it asks for.
@@ -331,6 +417,14 @@ impl Subscription {
             names.extend(catalog.names(resource_type).cloned());
         }
         names
+    }
+}
+
+// === impl View ===
+
+impl<'a> View<'a> {
+    fn get(&self, name: &str) -> Option<&'a Arc<EncodedResource>> {
+        self.catalog.get(self.resource_type, name, self.node)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a stream says next, for every order in which messages and changes may come.
 
+mod order;
+
 use std::collections::BTreeMap;
 
 use mesh_api::wire::envoy::config::core::v3::Node;
