@@ -10,9 +10,24 @@ pub mod shop;
 pub mod traffic;
 pub mod turns;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 /// For what takes milliseconds on an idle machine.
 pub const MOMENT: Duration = Duration::from_secs(10);
 /// For what is slow by itself: starting a database, transferring hundreds of megabytes.
 pub const LONG: Duration = Duration::from_mins(1);
+
+/// Prints a measurement. Past the test runner's capture of output, which shows it for failed tests only.
+#[macro_export]
+macro_rules! report {
+    ($($text:tt)*) => {
+        $crate::say(&format!($($text)*))
+    };
+}
+
+/// What [`report!`] does.
+pub fn say(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _closed = std::io::stderr().write_all(format!("    {text}\n").as_bytes());
+}

@@ -60,7 +60,7 @@ fn an_enrolled_process_reaches_a_service_on_the_other_node() {
     assert_eq!(curl(&shop.client, "http://[fd00:96::1]/ok"), "ok");
     let parts = [
         "direction=outbound",
-        "source=shop/client",
+        "workload=shop/client",
         "service=shop/web",
         "transport=hbone",
     ];
@@ -110,10 +110,11 @@ fn an_ipv4_address_in_an_ipv6_socket_is_captured() {
         "{}",
         String::from_utf8_lossy(&answer)
     );
+    drop(stream); // its own direction was still open
     shop.a()
         .wait_log(
             mark,
-            &["source=shop/client", "service=shop/web", "transport=hbone"],
+            &["workload=shop/client", "service=shop/web", "transport=hbone"],
             MOMENT,
         )
         .unwrap();
@@ -177,7 +178,11 @@ fn a_service_on_the_same_node_is_reached_without_tls() {
     let mark = shop.a().log().len();
     let before = shop.a().metrics().unwrap();
     assert_eq!(curl(&shop.client, "http://10.96.0.2/ok"), "ok");
-    let parts = ["source=shop/client", "service=shop/neighbour", "transport=local"];
+    let parts = [
+        "workload=shop/client",
+        "service=shop/neighbour",
+        "transport=local",
+    ];
     let line = shop.a().wait_log(mark, &parts, MOMENT).unwrap();
     assert!(
         line.contains("spiffe://cluster.local/ns/shop/sa/neighbour"),
@@ -242,7 +247,7 @@ fn an_unknown_destination_is_passed_through_with_the_workloads_address() {
         shop.a()
             .wait_log(
                 mark,
-                &["source=shop/client", &destination, "transport=plaintext"],
+                &["workload=shop/client", &destination, "transport=plaintext"],
                 MOMENT,
             )
             .unwrap();
@@ -280,10 +285,10 @@ fn host_network_workloads_of_one_node_are_told_apart() {
     let mut shop = SHOP.take();
     let folder = shop.folder();
     // As clients, by their cgroup.
-    for name in ["agent-1", "agent-2"] {
+    for (name, port) in [("agent-1", 7111), ("agent-2", 7112)] {
         let agent = shop.mesh.add_host_workload("node-a", name).unwrap();
         shop.mesh
-            .enrol("shop", "node-a", &agent, |workload| workload.port("unused", 7100))
+            .enrol("shop", "node-a", &agent, |workload| workload.port("own", port))
             .unwrap();
         let mark = shop.b().log().len();
         assert_eq!(curl(&agent, "http://10.96.0.1/ok"), "ok");
@@ -412,7 +417,8 @@ fn after_a_normal_stop_nothing_of_ours_is_left() {
     assert!(!mesh_listeners(&shop.client).is_empty() && !mesh_listeners(&agent).is_empty());
     let namespaces = std::fs::read_dir("/run/netns").unwrap().count();
     shop.a_mut().stop().unwrap();
-    assert!(!pins.exists(), "pins are left");
+    let left = Objects::pinned(&pins).map(|objects| objects.count());
+    assert!(!pins.exists(), "pins are left: {left:?}\n{}", shop.a().log_tail());
     let left = until("the kernel to let go of our objects", MOMENT, || {
         Ok(Some(during.common(&Objects::all()?)).filter(|left| left.count() == 0))
     });

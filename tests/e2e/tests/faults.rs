@@ -290,7 +290,7 @@ fn a_killed_node_fails_at_once_leaks_nothing_and_recovers_within_a_second() {
     })
     .unwrap();
     let recovery = start.elapsed();
-    println!("connections work {recovery:?} after the start");
+    mesh_e2e::report!("connections work {recovery:?} after the start");
     assert!(recovery < Duration::from_secs(1), "{recovery:?}");
     lab.shop.a_mut().wait_ready().unwrap();
     let after = Objects::pinned(&pins).unwrap();

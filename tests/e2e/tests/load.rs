@@ -6,10 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use mesh_e2e::LONG;
 use mesh_e2e::shop::{NEIGHBOUR, Shop, WEB};
 use mesh_e2e::traffic::{Probe, curl};
 use mesh_e2e::turns::Turns;
+use mesh_e2e::{LONG, report};
 use mesh_harness::{Workload, until};
 
 static SHOP: Turns<Shop> = Turns::new(Shop::open);
@@ -30,11 +30,11 @@ fn probe(from: &Workload, arguments: &[&str]) -> String {
 #[test]
 fn ten_thousand_short_connections_one_after_another() {
     let shop = SHOP.take();
-    println!(
+    report!(
         "to the other node: {}",
         probe(&shop.client, &["short", WEB, "10000"])
     );
-    println!(
+    report!(
         "on the same node: {}",
         probe(&shop.client, &["short", NEIGHBOUR, "1000"])
     );
@@ -76,7 +76,7 @@ fn ten_thousand_idle_connections() {
         .zip(&before)
         .map(|(now, then)| now.saturating_sub(*then))
         .collect();
-    println!(
+    report!(
         "memory of one idle connection: {} bytes at the client's node, {} at the server's ({IDLE} of them; {} and {} MB in all)",
         grown[0] / IDLE,
         grown[1] / IDLE,
@@ -93,10 +93,10 @@ fn ten_thousand_idle_connections() {
 #[test]
 fn a_node_with_four_workloads_at_rest_is_small() {
     let mut shop = Shop::open().unwrap();
-    for name in ["agent-1", "agent-2"] {
+    for (name, port) in [("agent-1", 7111), ("agent-2", 7112)] {
         let agent = shop.mesh.add_host_workload("node-a", name).unwrap();
         shop.mesh
-            .enrol("shop", "node-a", &agent, |workload| workload.port("unused", 7100))
+            .enrol("shop", "node-a", &agent, |workload| workload.port("own", port))
             .unwrap();
     }
     assert_eq!(curl(&shop.client, "http://10.96.0.1/ok"), "ok");
@@ -104,6 +104,6 @@ fn a_node_with_four_workloads_at_rest_is_small() {
     assert_eq!(shop.a().admin("/status").unwrap()["enrolled_workloads"], 4);
     thread::sleep(Duration::from_secs(2));
     let resident = shop.a_mut().process().unwrap().resident_bytes().unwrap();
-    println!("mesh-node with 4 workloads at rest: {} kB", resident / 1000);
+    report!("mesh-node with 4 workloads at rest: {} kB", resident / 1000);
     assert!(resident <= AT_REST, "{resident} bytes");
 }

@@ -153,6 +153,14 @@ fn a_service_without_endpoints_is_taken_and_disturbs_nobody() {
     shop.add_service_with("nobody", 60, 80, NGINX_PORT, 0).unwrap();
     assert_eq!(curl(&shop.client, "http://10.96.0.1/ok"), "ok");
     shop.mesh.manifests.remove("service-shop-nobody.yaml").unwrap();
+    until("the Service to go", MOMENT, || {
+        let known = knowledge(&shop);
+        Ok(known
+            .iter()
+            .all(|part| !part.to_string().contains("shop/nobody"))
+            .then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]
@@ -232,7 +240,7 @@ fn sign(shop: &Shop, token: Option<&str>, identity: &str) -> Result<usize, (Code
 #[test]
 fn a_certificate_for_another_nodes_identity_is_refused() {
     let shop = SHOP.take();
-    let token = shop.mesh.control.create_token("node-a").unwrap();
+    let token = shop.a().token().unwrap();
     let own = "spiffe://cluster.local/ns/shop/sa/client";
     assert!(
         sign(&shop, Some(&token), own).unwrap() >= 1,

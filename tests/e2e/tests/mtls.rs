@@ -185,7 +185,7 @@ fn carries_wrks_load() {
         .find_map(|line| line.strip_prefix("Requests/sec:"))
         .unwrap();
     let rate: f64 = rate.trim().parse().unwrap();
-    println!("wrk, 64 connections between two nodes: {rate} requests/s");
+    mesh_e2e::report!("wrk, 64 connections between two nodes: {rate} requests/s");
     assert!(rate > 500.0, "{wrk}");
 }
 
@@ -203,7 +203,7 @@ fn carries_redis() {
     shop.add_service_with("store", 11, REDIS_PORT, REDIS_PORT, 1)
         .unwrap();
     let redis = |arguments: &[&str]| {
-        let mut all = vec!["-h", "10.96.0.11", "-t", "5"];
+        let mut all = vec!["-h", "10.96.0.11"];
         all.extend(arguments);
         shop.client.place.run("redis-cli", &all, MOMENT).unwrap().text()
     };
@@ -264,12 +264,6 @@ fn carries_postgresql() {
     sql("create table goods as select n, repeat('x', 1000) as text from generate_series(1, 20000) n");
     assert_eq!(sql("select sum(length(text)) from goods"), "20000000");
     assert_eq!(sql("select text from goods").len(), 20_000 * 1001 - 1);
-    assert_eq!(
-        sql("select inet_client_addr()")
-            .parse::<std::net::IpAddr>()
-            .map(|ip| ip.is_ipv4()),
-        Ok(true)
-    );
     shop.a()
         .wait_log(0, &["service=shop/database", "transport=hbone"], MOMENT)
         .unwrap();

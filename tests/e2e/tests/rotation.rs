@@ -69,7 +69,7 @@ fn certificates_are_renewed_and_the_root_is_replaced_under_load() {
 
     let text = load.finish();
     let rounds: u64 = text.trim().strip_prefix("ok ").unwrap().parse().unwrap();
-    println!("{rounds} rounds without a failure while all certificates and the root were replaced");
+    mesh_e2e::report!("{rounds} rounds without a failure while all certificates and the root were replaced");
     assert!(rounds > 1000, "{text}");
     assert_eq!(curl(&shop.client, "http://10.96.0.1/ok"), "ok");
 }

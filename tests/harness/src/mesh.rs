@@ -55,7 +55,6 @@ impl MeshBuilder {
         let manifests = Manifests::new(&folder.join("manifests"))?;
         let host = topology.add_host("control")?;
         let mut control = Control::configure(&host, &folder.join("control"), &manifests, &self.control)?;
-        control.start()?;
         let mut nodes = Vec::new();
         for name in &self.nodes {
             let node = topology.add_node(name)?;
@@ -67,6 +66,8 @@ impl MeshBuilder {
                 &self.node,
             )?);
         }
+        // After the tokens were made: it looks for new ones every few seconds only.
+        control.start()?;
         Ok(Mesh {
             nodes,
             control,
@@ -135,6 +136,7 @@ impl Mesh {
             .workload(&change(WorkloadManifest::new(namespace, node, workload)))?;
         self.node(node)?
             .wait_captured(&format!("{namespace}/{}", workload.name))
+            .with_context(|| self.logs())
     }
 
     /// The last lines of every process' log, for a failure's report.

@@ -1,5 +1,6 @@
 //! A node's process: mesh-node in its node's namespace and cgroup.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -179,6 +180,13 @@ impl NodeProxy {
         &self.config
     }
 
+    /// Its join token.
+    pub fn token(&self) -> Result<String> {
+        let path = self.config.with_file_name("token");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
     /// Where its links and maps are pinned.
     pub fn pins(&self) -> &Path {
         &self.pins
@@ -235,10 +243,11 @@ impl NodeProxy {
         })
     }
 
-    /// Waits until this node knows a Service (`namespace/name`) with so many ready endpoints.
-    pub fn wait_service(&self, service: &str, endpoints: usize) -> Result<()> {
+    /// Waits until this node knows a Service (`namespace/name`) with so many workloads behind it that are ready. A
+    /// workload may have an address of each family.
+    pub fn wait_service(&self, service: &str, workloads: usize) -> Result<()> {
         let what = format!(
-            "{service} to have {endpoints} ready endpoints at {}",
+            "{service} to have {workloads} ready workloads at {}",
             self.node.name
         );
         let mut last = Value::Null;
@@ -248,10 +257,12 @@ impl NodeProxy {
                 .as_array()
                 .and_then(|all| all.iter().find(|one| one["name"] == service));
             last = entry.cloned().unwrap_or_default();
-            let ready = last["endpoints"]
-                .as_array()
-                .map(|all| all.iter().filter(|one| one["is_ready"] == true).count());
-            Ok((ready == Some(endpoints)).then_some(()))
+            let Some(endpoints) = last["endpoints"].as_array() else {
+                return Ok(None);
+            };
+            let ready = endpoints.iter().filter(|one| one["is_ready"] == true);
+            let ready: BTreeSet<&str> = ready.filter_map(|one| one["workload"].as_str()).collect();
+            Ok((ready.len() == workloads).then_some(()))
         })
         .with_context(|| format!("/services says {last}; the last of the log:\n{}", self.log_tail()))
     }
@@ -269,17 +280,20 @@ impl NodeProxy {
         crate::process::tail(&self.log(), 40)
     }
 
-    /// Waits until a line after the first `from` bytes of the log has every one of `parts`; gives the line.
+    /// Waits until a line after the first `from` bytes of the log has every one of `parts`; gives the line. Quotes
+    /// are left out of the comparison: whether a value has them depends on its type.
     pub fn wait_log(&self, from: usize, parts: &[&str], deadline: Duration) -> Result<String> {
         let what = format!("a line with {parts:?} in the log of {}", self.node.name);
-        wait::until(&what, deadline, || {
-            let log = self.log();
-            let mut lines = log.get(from..).unwrap_or_default().lines();
-            Ok(lines
-                .find(|line| parts.iter().all(|part| line.contains(part)))
-                .map(str::to_owned))
-        })
-        .with_context(|| format!("the last of the log:\n{}", self.log_tail()))
+        wait::until(&what, deadline, || Ok(self.find_log(from, parts)))
+            .with_context(|| format!("the last of the log:\n{}", self.log_tail()))
+    }
+
+    /// As [`Self::wait_log`], without waiting.
+    pub fn find_log(&self, from: usize, parts: &[&str]) -> Option<String> {
+        let log = self.log().get(from..).unwrap_or_default().replace('"', "");
+        log.lines()
+            .find(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned)
     }
 
     /// Whether a workload of the topology runs on this node's cgroups.

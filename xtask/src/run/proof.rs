@@ -91,7 +91,7 @@ fn check_transport(demo: &Demo, call: &Call) -> Result<()> {
     };
     let outbound = [
         "direction=outbound".to_owned(),
-        format!("source={}", call.client),
+        format!("workload={}", call.client),
         format!("service={}", call.service),
         format!("peer={}", identity(call.service)),
         format!("transport={}", call.transport),
