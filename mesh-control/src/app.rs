@@ -29,8 +29,8 @@ use crate::telemetry::Metrics;
 use crate::tokens::{Roll, TokenDirectory};
 use crate::world::Store;
 
-/// How long the stop may take: streams end at once, a certificate takes less than a millisecond.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long each half of the stop may take, streams first, then tasks. Both end at once if all is well.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Largest message that is taken. A node that reconnects says what it has: 100 bytes for each of 150,000 resources.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 

@@ -128,4 +128,18 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_example_of_the_documentation_is_good() {
+        let guide = include_str!("../../docs/control-plane.md");
+        let example = guide
+            .split("```toml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        assert_eq!(
+            load(example).unwrap().source.folder,
+            Path::new("/etc/nodemesh/manifests")
+        );
+    }
 }

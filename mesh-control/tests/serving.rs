@@ -49,7 +49,11 @@ async fn a_node_subscribes_and_hears_of_changes() {
     stream.acknowledge(&second).await;
     fs::remove_file(control.folder.path().join("manifests/update.yaml")).unwrap();
     let (endpoints, removal) = (stream.receive().await, stream.receive().await);
-    assert_eq!(names(&endpoints), ["shop/web"], "first nobody is sent there any more");
+    assert_eq!(
+        names(&endpoints),
+        ["shop/web"],
+        "first nobody is sent there any more"
+    );
     assert_eq!(removal.removed_resources, ["shop/web-2"]);
     let metrics = control.get("/metrics").await;
     assert!(metrics.contains("mesh_control_connected_nodes 1\n"), "{metrics}");

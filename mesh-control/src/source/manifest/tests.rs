@@ -462,3 +462,21 @@ proptest::proptest! {
         proptest::prop_assert!(manifests.len() <= text.len() && problems.len() <= text.len() + 1);
     }
 }
+
+#[test]
+fn the_examples_of_the_reference_are_good() {
+    let reference = include_str!("../../../../docs/manifests.md");
+    let examples: Vec<&str> = reference
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let (manifests, problems) = read(example);
+        assert!(
+            manifests.len() > 1 && problems.is_empty(),
+            "{problems:?}\n{example}"
+        );
+    }
+}
