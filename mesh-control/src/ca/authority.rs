@@ -1,19 +1,22 @@
 //! The authority of the running process: the signer in force, replaced when its files change.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mesh_model::{TrustBundle, TrustDomain};
 use mesh_runtime::drain::Drain;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::config::KeySource;
 use super::directory::{self, Directory};
 use super::{CaConfig, CaError, Signer, x509};
 
-/// How often the files are looked at: they are few and small, and a step of a rollover may take this long to show.
-const POLL: Duration = Duration::from_secs(2);
+/// How often the files are looked at: they are few and small, and what a step of a rollover takes to show.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Signs with whatever the files say at present.
 #[derive(Debug)]
@@ -68,15 +71,23 @@ impl Authority {
     /// Reloads whenever the files change, until the drain.
     pub async fn follow(self: Arc<Self>, drain: Drain) {
         let mut last_error = String::new();
+        let mut last_digest = None;
         loop {
             tokio::select! {
                 () = drain.stopping() => return,
                 () = tokio::time::sleep(POLL) => {}
             }
             let authority = Arc::clone(&self);
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || authority.reload()).await else {
+            let reload = move || {
+                let digest = digest(&authority.config);
+                let is_same = digest.is_some() && digest == last_digest;
+                (digest, if is_same { Ok(false) } else { authority.reload() })
+            };
+            let Ok((digest, reloaded)) = tokio::task::spawn_blocking(reload).await else {
                 return;
             };
+            // Files that could not be used are tried again: they may be in the middle of a replacement.
+            last_digest = digest.filter(|_| reloaded.is_ok());
             match reloaded {
                 Ok(true) => {
                     last_error.clear();
@@ -118,6 +129,23 @@ impl Authority {
     pub fn lifetime(&self) -> Duration {
         self.config.certificate_lifetime
     }
+}
+
+/// A digest of the files that say what signs; `None` when they can't be read, which loading says better.
+fn digest(config: &CaConfig) -> Option<[u8; 32]> {
+    let paths = match config.key_source().ok()? {
+        KeySource::Directory(path) => vec![Directory::new(path).state_path()],
+        KeySource::Files {
+            certificate,
+            key,
+            root,
+        } => [certificate, key, root].map(Path::to_owned).to_vec(),
+    };
+    let mut digest = Sha256::new();
+    for path in paths {
+        digest.update(Sha256::digest(fs::read(path).ok()?));
+    }
+    Some(digest.finalize().into())
 }
 
 fn load(config: &CaConfig) -> Result<Signer, CaError> {

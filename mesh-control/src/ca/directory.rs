@@ -180,7 +180,8 @@ impl Directory {
         lock().map_err(CaError::file(&path))
     }
 
-    fn state_path(&self) -> PathBuf {
+    /// The file that a step replaces.
+    pub(super) fn state_path(&self) -> PathBuf {
         self.path.join("state.json")
     }
 

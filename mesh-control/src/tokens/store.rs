@@ -1,6 +1,6 @@
 //! The records of join tokens: files for the command line, and what the running server has read of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, DirBuilder};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::{Token, TokenError};
 
 /// How often the directory is looked at: what a revocation takes to have effect.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(500);
 /// Characters of the digest in a record's file name: enough to keep a node's tokens apart.
 const NAME_DIGITS: usize = 16;
 
@@ -122,17 +122,33 @@ impl TokenDirectory {
 
     async fn poll(self, digests: watch::Sender<Arc<Digests>>, drain: Drain) {
         let mut last_error = String::new();
+        let mut last_names = None;
         loop {
             tokio::select! {
                 () = drain.stopping() => return,
                 () = tokio::time::sleep(POLL) => {}
             }
             let directory = self.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || directory.digests()).await else {
+            // A record never changes under its name, so the names say whether anything has changed.
+            let read = move || {
+                let names = directory.paths().ok();
+                let is_same = names.is_some() && names == last_names;
+                (
+                    names,
+                    if is_same {
+                        Ok(None)
+                    } else {
+                        directory.digests().map(Some)
+                    },
+                )
+            };
+            let Ok((names, read)) = tokio::task::spawn_blocking(read).await else {
                 return;
             };
+            last_names = names.filter(|_| read.is_ok());
             match read {
-                Ok(next) => {
+                Ok(None) => {}
+                Ok(Some(next)) => {
                     last_error.clear();
                     let changed = digests.send_if_modified(|current| {
                         let is_changed = **current != next;
@@ -167,16 +183,8 @@ impl TokenDirectory {
     }
 
     fn read(&self) -> Result<BTreeMap<PathBuf, Entry>, TokenError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TokenError::File { path, source }
-        };
         let mut entries = BTreeMap::new();
-        for file in fs::read_dir(&self.path).map_err(failed(&self.path))? {
-            let path = file.map_err(failed(&self.path))?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
+        for path in self.paths()? {
             let text = match fs::read(&path) {
                 Ok(text) => text,
                 // Revoked a moment ago.
@@ -190,6 +198,21 @@ impl TokenDirectory {
             entries.insert(path, entry);
         }
         Ok(entries)
+    }
+
+    /// The records' files.
+    fn paths(&self) -> Result<BTreeSet<PathBuf>, TokenError> {
+        let list = || -> std::io::Result<BTreeSet<PathBuf>> {
+            let paths = fs::read_dir(&self.path)?.map(|file| Ok(file?.path()));
+            let is_record = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+            paths
+                .filter(|path| path.as_ref().map_or(true, is_record))
+                .collect()
+        };
+        list().map_err(|source| TokenError::File {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn ensure(&self) -> Result<(), TokenError> {
