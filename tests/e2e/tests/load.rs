@@ -19,6 +19,8 @@ const PROBE: &str = env!("CARGO_BIN_EXE_mesh-probe");
 const IDLE: u64 = 10_000;
 /// What one idle connection may cost in both proxies together. The relays' buffers of two sockets would be more.
 const IDLE_BYTES: u64 = 64 * 1024;
+/// How long the allocator keeps freed pages for the next burst (10 s in jemalloc), and a little.
+const REST: Duration = Duration::from_secs(12);
 /// The most that a node at rest may take: the bound that the project has set itself.
 const AT_REST: u64 = 25_000_000;
 
@@ -102,7 +104,7 @@ fn a_node_with_four_workloads_at_rest_is_small() {
     assert_eq!(curl(&shop.client, "http://10.96.0.1/ok"), "ok");
     assert_eq!(curl(&shop.client, "http://10.96.0.2/ok"), "ok");
     assert_eq!(shop.a().admin("/status").unwrap()["enrolled_workloads"], 4);
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(REST);
     let resident = shop.a_mut().process().unwrap().resident_bytes().unwrap();
     report!("mesh-node with 4 workloads at rest: {} kB", resident / 1000);
     assert!(resident <= AT_REST, "{resident} bytes");

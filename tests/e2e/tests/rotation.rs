@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_e2e::shop::{Shop, WEB};
 use mesh_e2e::traffic::{Probe, curl};
@@ -13,6 +13,8 @@ use mesh_harness::{Mesh, NodeProxy, until};
 const PROBE: &str = env!("CARGO_BIN_EXE_mesh-probe");
 /// The shortest that the CA allows. Renewed at half of it.
 const LIFETIME: &str = "1m";
+/// Half of it.
+const HALF: Duration = Duration::from_secs(30);
 /// Half of the lifetime, and time for a retry.
 const RENEWAL: Duration = Duration::from_secs(45);
 /// A step's news reaches every node.
@@ -64,8 +66,17 @@ fn certificates_are_renewed_and_the_root_is_replaced_under_load() {
     let new_root = shop.mesh.control.root_certificates().unwrap();
     assert_eq!(new_root.matches("BEGIN CERTIFICATE").count(), 1, "{new_root}");
     assert!(both.contains(new_root.trim()) && new_root != old_root);
+    thread::sleep(NEWS);
+
+    // And by the clock alone, at half of their life.
     let second = held();
+    let start = Instant::now();
     wait_renewal(&shop, &second);
+    assert!(
+        start.elapsed() > HALF / 2,
+        "renewed long before half of the lifetime: {:?}",
+        start.elapsed()
+    );
 
     let text = load.finish();
     let rounds: u64 = text.trim().strip_prefix("ok ").unwrap().parse().unwrap();
