@@ -69,7 +69,7 @@ pub struct WorkloadStatus {
 /// What a node does for a workload of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalWorkload {
-    /// The cgroup's directory.
+    /// The cgroup, as a path below the mount point of the cgroup v2 hierarchy.
     pub cgroup: String,
     /// The network namespace's file, when the manifest names one.
     pub network_namespace: Option<String>,

@@ -12,6 +12,7 @@ mod resource;
 #[expect(
     missing_docs,
     clippy::pedantic,
+    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     reason = "generated code; the protos carry the documentation"
 )]

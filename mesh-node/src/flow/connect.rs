@@ -149,7 +149,10 @@ async fn through_tunnel(
                 return Ok(connected);
             }
             // No byte of the application's was sent: the peer went away before it answered.
-            Err(TunnelError::Http2 { .. }) if retries > 0 => retries -= 1,
+            Err(TunnelError::Http2 { .. }) if retries > 0 => {
+                lease.mark_broken();
+                retries -= 1;
+            }
             Err(error) => return Err(error.into()),
         }
     }

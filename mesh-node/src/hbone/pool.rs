@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -80,6 +80,8 @@ struct Tunnel {
     peer: SocketAddr,
     /// Streams leased.
     streams: AtomicUsize,
+    /// Set when a stream could not be opened: the peer is leaving (GOAWAY) or gone, though other streams may go on.
+    is_broken: AtomicBool,
     /// Told when the source workload is gone.
     forgotten: Notify,
 }
@@ -158,7 +160,11 @@ impl Pool {
 
     fn attempt(&self, pair: &Pair) -> Attempt {
         let mut state = pair.state.lock();
-        if let Some(tunnel) = state.tunnels.iter().min_by_key(|t| t.load()) {
+        let usable = state
+            .tunnels
+            .iter()
+            .filter(|t| !t.is_broken.load(Ordering::Relaxed));
+        if let Some(tunnel) = usable.min_by_key(|t| t.load()) {
             let limit = self
                 .config
                 .max_streams_per_connection
@@ -246,6 +252,7 @@ impl Pool {
             send: opened.send,
             peer,
             streams: AtomicUsize::new(0),
+            is_broken: AtomicBool::new(false),
             forgotten: Notify::new(),
         });
         let mut state = pair.state.lock();
@@ -328,6 +335,11 @@ type Driven = h2::client::Connection<tokio_rustls::client::TlsStream<tokio::net:
 // === impl Lease ===
 
 impl Lease {
+    /// Says that the connection takes no new stream, so that nobody is given a place in it any more.
+    pub fn mark_broken(&self) {
+        self.tunnel.is_broken.store(true, Ordering::Relaxed);
+    }
+
     /// The connection's sender, for one request.
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.tunnel.send.clone()
@@ -347,3 +359,6 @@ impl Tunnel {
         self.streams.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,14 +49,7 @@ pub struct Found {
 pub fn find(hierarchy: &Path, attachment: &Attachment, network: NetworkMode) -> Result<Found, Waiting> {
     let cgroup = hierarchy.join(&attachment.cgroup);
     let inode = inode(&cgroup).ok_or_else(|| Waiting::Cgroup(cgroup.clone()))?;
-    let path = match (network, &attachment.network_namespace) {
-        (NetworkMode::Host, _) => PathBuf::from("/proc/thread-self/ns/net"),
-        (NetworkMode::Own, Some(path)) => PathBuf::from(path),
-        (NetworkMode::Own, None) => {
-            let process = first_process(&cgroup).ok_or_else(|| Waiting::Process(cgroup.clone()))?;
-            PathBuf::from(format!("/proc/{process}/ns/net"))
-        }
-    };
+    let path = namespace_file(&cgroup, attachment, network)?;
     let namespace = Namespace::open(&path).map_err(|source| Waiting::Namespace {
         path: path.clone(),
         source,
@@ -69,6 +62,21 @@ pub fn find(hierarchy: &Path, attachment: &Attachment, network: NetworkMode) -> 
         inode,
         namespace,
     })
+}
+
+/// A file that names the workload's namespace at this moment.
+pub fn namespace_file(
+    cgroup: &Path,
+    attachment: &Attachment,
+    network: NetworkMode,
+) -> Result<PathBuf, Waiting> {
+    match (network, &attachment.network_namespace) {
+        (NetworkMode::Host, _) => Ok(PathBuf::from("/proc/thread-self/ns/net")),
+        (NetworkMode::Own, Some(path)) => Ok(PathBuf::from(path)),
+        (NetworkMode::Own, None) => first_process(cgroup)
+            .map(|process| PathBuf::from(format!("/proc/{process}/ns/net")))
+            .ok_or_else(|| Waiting::Process(cgroup.to_owned())),
+    }
 }
 
 /// The inode of a cgroup's directory; `None` when it does not exist.

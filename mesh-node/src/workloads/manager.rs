@@ -280,13 +280,13 @@ impl Manager {
 impl Enrolled {
     /// Whether the processes that were enrolled are gone: the cgroup or the namespace is another one now.
     fn is_gone(&self) -> bool {
-        if attachment::inode(&self.local.cgroup) != Some(self.inode) {
+        let Some(attachment) = &self.local.workload.attachment else {
             return true;
-        }
-        let attachment = self.local.workload.attachment.as_ref();
-        attachment
-            .and_then(|a| a.network_namespace.as_ref())
-            .is_some_and(|path| !self.local.namespace.is_named_by(path.as_ref()))
+        };
+        let network = self.local.workload.network;
+        attachment::inode(&self.local.cgroup) != Some(self.inode)
+            || attachment::namespace_file(&self.local.cgroup, attachment, network)
+                .is_ok_and(|path| !self.local.namespace.is_named_by(&path))
     }
 }
 
