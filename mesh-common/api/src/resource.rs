@@ -94,8 +94,8 @@ impl EncodedResource {
 
     fn new(resource_type: ResourceType, name: String, body: Vec<u8>) -> Self {
         // 64 bits tell the versions of one resource apart; they are compared for equality only.
-        let digest = Sha256::digest(&body);
-        let version = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(&body).into();
+        let version = format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         Self {
             resource_type,
             name,

@@ -1,6 +1,7 @@
 //! Builders of small worlds, for tests. They panic on bad input.
 #![expect(
     clippy::unwrap_used,
+    clippy::missing_panics_doc,
     reason = "test fixtures: a bad literal shall stop the test"
 )]
 

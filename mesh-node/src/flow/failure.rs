@@ -2,6 +2,8 @@
 
 use std::io;
 
+use mesh_model::ResourceName;
+
 use crate::hbone::client::TunnelError;
 use crate::hbone::server::AcceptError;
 use crate::identity::IdentityUnavailable;
@@ -33,6 +35,11 @@ pub enum Failure {
     /// The destination is not known, and configuration says to refuse such.
     #[error("the destination is no Service or workload of the mesh, and [outbound] unknown is \"refuse\"")]
     UnknownDestination,
+    /// An endpoint names a workload that the control plane has not described.
+    #[error(
+        "nothing is known of the workload {0} that the endpoint names; the control plane's log may say why"
+    )]
+    UnknownWorkload(ResourceName),
     /// The workload's own identity has no certificate yet.
     #[error(transparent)]
     NoCertificate(#[from] IdentityUnavailable),
@@ -76,6 +83,7 @@ impl Failure {
             Failure::NoSuchPort { .. } => "no_such_port",
             Failure::NoEndpoint { .. } => "no_endpoint",
             Failure::UnknownDestination => "unknown_destination",
+            Failure::UnknownWorkload(_) => "unknown_workload",
             Failure::NoCertificate(_) => "no_certificate",
             Failure::Connect { .. } => "connect",
             Failure::Tunnel(error) => error.reason(),

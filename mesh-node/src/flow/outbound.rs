@@ -167,7 +167,14 @@ async fn connect_to(
             continue;
         };
         let workload = match &endpoint.workload {
-            Some(name) => snapshot.workload(name).cloned(),
+            Some(name) => {
+                let Some(workload) = snapshot.workload(name) else {
+                    // Whether it is in the mesh is not known; it might be, and then clear text would be wrong.
+                    last = Failure::UnknownWorkload(name.clone());
+                    continue;
+                };
+                Some(Arc::clone(workload))
+            }
             None => snapshot.workload_at(address).cloned(),
         };
         let hop = Hop {

@@ -61,9 +61,9 @@ impl Namespace {
         self.is_home
     }
 
-    /// Whether a file still names this namespace.
-    pub fn is_named_by(&self, path: &Path) -> bool {
-        File::open(path).is_ok_and(|file| inode(&file.into()).is_ok_and(|inode| inode == self.inode))
+    /// Whether a file names this namespace. An error when it names none any more.
+    pub fn is_named_by(&self, path: &Path) -> io::Result<bool> {
+        Ok(inode(&File::open(path)?.into())? == self.inode)
     }
 
     /// Runs `make` inside the namespace. It must not wait: it holds up whatever else this thread does.

@@ -283,10 +283,17 @@ impl Enrolled {
         let Some(attachment) = &self.local.workload.attachment else {
             return true;
         };
+        if attachment::inode(&self.local.cgroup) != Some(self.inode) {
+            return true;
+        }
         let network = self.local.workload.network;
-        attachment::inode(&self.local.cgroup) != Some(self.inode)
-            || attachment::namespace_file(&self.local.cgroup, attachment, network)
-                .is_ok_and(|path| !self.local.namespace.is_named_by(&path))
+        let Ok(path) = attachment::namespace_file(&self.local.cgroup, attachment, network) else {
+            // No process to tell by at the moment; its listeners are not in anybody's way.
+            return false;
+        };
+        // A file from the manifest that is gone takes the namespace with it; a process may simply have ended.
+        let is_named = self.local.namespace.is_named_by(&path);
+        !is_named.unwrap_or(attachment.network_namespace.is_none())
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn endpoints_to_wire(set: &EndpointSet) -> wire::Endpoints {
 pub(crate) fn endpoints_from_wire(message: wire::Endpoints) -> Result<EndpointSet, ConvertError> {
     let endpoints = message
         .endpoints
-        .into_iter()
+        .iter()
         .map(endpoint_from_wire)
         .collect::<Result<_, _>>()?;
     Ok(EndpointSet {
@@ -81,7 +81,7 @@ pub(crate) fn endpoints_from_wire(message: wire::Endpoints) -> Result<EndpointSe
     })
 }
 
-fn endpoint_from_wire(message: wire::Endpoint) -> Result<Endpoint, ConvertError> {
+fn endpoint_from_wire(message: &wire::Endpoint) -> Result<Endpoint, ConvertError> {
     let ports = message
         .ports
         .iter()

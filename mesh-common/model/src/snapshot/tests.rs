@@ -110,9 +110,10 @@ proptest! {
                 let address = at(&format!("10.0.0.{address}:1"));
                 let found = snapshot.workload_at(address);
                 let mut claimants = snapshot.workloads().filter(|w| w.addresses.contains(&address.ip()));
-                match found {
-                    Some(workload) => prop_assert!(claimants.any(|w| Arc::ptr_eq(w, workload))),
-                    None => prop_assert_eq!(claimants.count(), 0),
+                if let Some(workload) = found {
+                    prop_assert!(claimants.any(|w| Arc::ptr_eq(w, workload)));
+                } else {
+                    prop_assert_eq!(claimants.count(), 0);
                 }
             }
         }
