@@ -79,7 +79,7 @@ pub fn decode(resource_type: ResourceType, resource: &discovery::Resource) -> Re
             (service.name.to_string(), Change::Service(service))
         }
         ResourceType::Endpoints => {
-            let set = service::endpoints_from_wire(wire::Endpoints::decode(body)?)?;
+            let set = service::endpoints_from_wire(&wire::Endpoints::decode(body)?)?;
             (set.service.to_string(), Change::Endpoints(set))
         }
         ResourceType::TrustBundle => {

@@ -94,8 +94,12 @@ impl EncodedResource {
 
     fn new(resource_type: ResourceType, name: String, body: Vec<u8>) -> Self {
         // 64 bits tell the versions of one resource apart; they are compared for equality only.
-        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(&body).into();
-        let version = format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        let digest = Sha256::digest(&body);
+        let first = digest
+            .iter()
+            .take(8)
+            .fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+        let version = format!("{first:016x}");
         Self {
             resource_type,
             name,

@@ -69,7 +69,7 @@ pub(crate) fn endpoints_to_wire(set: &EndpointSet) -> wire::Endpoints {
     }
 }
 
-pub(crate) fn endpoints_from_wire(message: wire::Endpoints) -> Result<EndpointSet, ConvertError> {
+pub(crate) fn endpoints_from_wire(message: &wire::Endpoints) -> Result<EndpointSet, ConvertError> {
     let endpoints = message
         .endpoints
         .iter()
