@@ -1,7 +1,7 @@
 //! The live view: a table of the connections that are open, refreshed in place.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(100);
 /// Without a terminal the table is printed, not refreshed: seldom, for a log's sake.
 const LOG_EVERY: u32 = 10;
-/// Rows of the table at most: it must fit a terminal.
-const ROWS: usize = 24;
+/// Rows and columns where there is no terminal to ask.
+const NO_TERMINAL: (usize, usize) = (60, 160);
 
 /// Shows the table until somebody wants to stop.
 pub(super) fn show(demo: &Demo) -> Result<()> {
@@ -51,39 +51,69 @@ pub(super) fn show(demo: &Demo) -> Result<()> {
 }
 
 fn table(demo: &Demo) -> String {
-    let mut text = String::new();
-    for node in &demo.mesh.nodes {
-        line(&mut text, &totals(node));
-    }
-    line(
-        &mut text,
-        &format!(
-            "{:<8} {:<8} {:<14} {:<13} {:<44} {:<9} {:>10} {:>10} {:>6}",
-            "NODE", "DIR", "WORKLOAD", "SERVICE", "PEER", "TRANSPORT", "SENT", "RECEIVED", "AGE"
-        ),
-    );
+    let (height, width) = terminal_size();
+    let mut lines: Vec<String> = demo.mesh.nodes.iter().map(totals).collect();
+    lines.push(row([
+        "NODE",
+        "DIRECTION",
+        "WORKLOAD",
+        "SERVICE",
+        "PEER",
+        "VIA",
+        "SENT",
+        "RECEIVED",
+        "AGE",
+    ]));
     let mut rows: Vec<String> = demo.mesh.nodes.iter().flat_map(rows).collect();
-    let hidden = rows.len().saturating_sub(ROWS);
-    rows.truncate(ROWS);
-    for row in rows {
-        line(&mut text, &row);
+    // The totals, the head, the last line, and the one that the cursor is on.
+    let room = height.saturating_sub(lines.len() + 3).max(1);
+    let hidden = rows.len().saturating_sub(room);
+    rows.truncate(room);
+    lines.extend(rows);
+    let more = if hidden > 0 {
+        format!("and {hidden} more; ")
+    } else {
+        String::new()
+    };
+    lines.push(format!("{more}Ctrl-C stops and removes everything"));
+    let mut text = String::new();
+    for content in &lines {
+        line(&mut text, content, width);
     }
-    if hidden > 0 {
-        line(&mut text, &format!("and {hidden} more"));
-    }
-    line(&mut text, "Ctrl-C stops and removes everything");
     text
 }
 
-/// Cut to a usual terminal's width would hide the identities; a wrapped line would break the redraw. So lines are
-/// cut where the terminal ends.
-fn line(text: &mut String, content: &str) {
-    let width = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .unwrap_or(140);
-    let cut: String = content.chars().take(width).collect();
-    let _infallible = writeln!(text, "{cut}");
+/// One row of the table. The identities come in the middle, where no terminal cuts them.
+fn row([node, direction, workload, service, peer, via, sent, received, age]: [&str; 9]) -> String {
+    format!(
+        "{node:<7} {direction:<9} {workload:<14} {peer:<36} {via:<9} {sent:>9} {received:>9} {age:>6}  {service}"
+    )
+}
+
+/// A line that is cut where the terminal ends: a wrapped one would break the redraw.
+fn line(text: &mut String, content: &str, width: usize) {
+    text.extend(content.chars().take(width));
+    text.push('\n');
+}
+
+/// The terminal's rows and columns, as it is now.
+fn terminal_size() -> (usize, usize) {
+    let output = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .stderr(Stdio::null())
+        .output();
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let mut numbers = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .filter(|&number| number > 0);
+    match (numbers.next(), numbers.next()) {
+        (Some(rows), Some(columns)) => (rows, columns),
+        _ => NO_TERMINAL,
+    }
 }
 
 fn totals(node: &NodeProxy) -> String {
@@ -146,20 +176,20 @@ fn rows(node: &NodeProxy) -> Vec<String> {
     connections
         .iter()
         .map(|connection| {
-            let text = |field: &str| connection[field].as_str().unwrap_or("-").to_owned();
+            let text = |field: &str| connection[field].as_str().unwrap_or("-");
             let number = |field: &str| connection[field].as_u64().unwrap_or_default();
-            format!(
-                "{:<8} {:<8} {:<14} {:<13} {:<44} {:<9} {:>10} {:>10} {:>5}s",
-                node.node.name,
+            let peer = text("peer");
+            row([
+                &node.node.name,
                 text("direction"),
                 text("workload"),
                 text("service"),
-                text("peer"),
+                peer.strip_prefix("spiffe://").unwrap_or(peer),
                 text("transport"),
-                size(number("sent_bytes")),
-                size(number("received_bytes")),
-                number("age_seconds")
-            )
+                &size(number("sent_bytes")),
+                &size(number("received_bytes")),
+                &format!("{}s", number("age_seconds")),
+            ])
         })
         .collect()
 }
