@@ -66,6 +66,15 @@ impl Objects {
     }
 }
 
+/// The named network namespaces of a topology: others may be made and removed beside it.
+pub fn namespaces_of(prefix: &str) -> Result<BTreeSet<String>> {
+    let names = fs::read_dir("/run/netns").context("list /run/netns")?.flatten();
+    Ok(names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(prefix))
+        .collect())
+}
+
 fn ids(kind: &str) -> Result<BTreeSet<u64>> {
     let all = show(kind, &[])?;
     Ok(all

@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure's place is what matters")]
 
-use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mesh_e2e::kernel::Objects;
+use mesh_e2e::kernel::{Objects, namespaces_of};
 use mesh_e2e::servers::{self, NGINX_PORT};
 use mesh_e2e::shop::{EXCLUDED_PORT, NEIGHBOUR, Shop, WEB, WEB_V6, opened};
 use mesh_e2e::traffic::{accept, address, curl, listen, outcome};
@@ -403,15 +402,6 @@ fn mesh_listeners(workload: &Workload) -> Vec<u16> {
         .collect()
 }
 
-/// The named namespaces of this topology: others may be made and removed beside it.
-fn namespaces_of(prefix: &str) -> BTreeSet<String> {
-    let names = std::fs::read_dir("/run/netns").unwrap().flatten();
-    names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(prefix))
-        .collect()
-}
-
 #[test]
 fn after_a_normal_stop_nothing_of_ours_is_left() {
     let mut shop = Shop::open().unwrap();
@@ -426,7 +416,7 @@ fn after_a_normal_stop_nothing_of_ours_is_left() {
     assert_eq!(during.common(&Objects::all().unwrap()), during);
     assert!(!mesh_listeners(&shop.client).is_empty() && !mesh_listeners(&agent).is_empty());
     let prefix = shop.mesh.topology.prefix().to_owned();
-    let namespaces = namespaces_of(&prefix);
+    let namespaces = namespaces_of(&prefix).unwrap();
     shop.a_mut().stop().unwrap();
     let left = Objects::pinned(&pins).map(|objects| objects.count());
     assert!(!pins.exists(), "pins are left: {left:?}\n{}", shop.a().log_tail());
@@ -437,7 +427,7 @@ fn after_a_normal_stop_nothing_of_ours_is_left() {
     for workload in [&shop.client, &shop.neighbour, &agent] {
         assert_eq!(mesh_listeners(workload), Vec::<u16>::new(), "{}", workload.name);
     }
-    assert_eq!(namespaces_of(&prefix), namespaces);
+    assert_eq!(namespaces_of(&prefix).unwrap(), namespaces);
     let proxy = shop.a().node.proxy.cgroup().to_owned();
     assert_eq!(shop.a().node.proxy.processes().unwrap(), Vec::<u32>::new());
     let children = std::fs::read_dir(proxy)

@@ -52,11 +52,19 @@ fn peer(address: SocketAddr) -> Result<()> {
 /// Connections one after another, a request on each.
 fn short(address: SocketAddr, count: usize) -> Result<()> {
     let start = Instant::now();
+    let mut slowest = (Duration::ZERO, 0);
     for number in 0..count {
+        let begun = Instant::now();
         let mut stream = connect(address).with_context(|| format!("connection {number}"))?;
         request(&mut stream, true).with_context(|| format!("request on connection {number}"))?;
+        slowest = slowest.max((begun.elapsed(), number));
     }
-    println!("ok {count} in {:?}", start.elapsed());
+    println!(
+        "ok {count} in {:?}, the slowest (number {}) in {:?}",
+        start.elapsed(),
+        slowest.1,
+        slowest.0
+    );
     Ok(())
 }
 
