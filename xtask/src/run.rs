@@ -15,10 +15,10 @@ use crate::setup::{self, Purpose};
 use crate::{build, command};
 use demo::Demo;
 
-const EXAMPLES: &str = "Examples:
-  sudo -E cargo xtask run                         # watch; Ctrl-C removes every trace
-  sudo -E cargo xtask run --once                  # check that traffic flows over mutual TLS, and end
-  sudo -E cargo xtask run --once --output json";
+const EXAMPLES: &str = "Examples, as root (sudo -E env \"PATH=$PATH\" ...):
+  cargo xtask run                         # watch; Ctrl-C removes every trace
+  cargo xtask run --once                  # check that traffic flows over mutual TLS, and end
+  cargo xtask run --once --output json";
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ enum Output {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(
         command::is_root(),
-        "the demo loads kernel programs and makes namespaces, which needs root; try sudo -E cargo xtask run"
+        "the demo loads kernel programs and makes namespaces, which needs root; try sudo -E env \"PATH=$PATH\" cargo xtask run"
     );
     setup::ensure(Purpose::Run)?;
     build::release()?;
