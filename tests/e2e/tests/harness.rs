@@ -3,13 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure's place is what matters")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mesh_harness::{Sniffer, Topology, sniffer, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_secs(10);
@@ -150,25 +152,50 @@ fn dropping_a_topology_leaves_nothing() {
     assert_eq!(traces(&prefix, &folder), Vec::<String>::new());
 }
 
-#[test]
-fn a_killed_owner_leaves_nothing() {
+/// A process of another program that has made a topology, and the topology's prefix and folder.
+fn start_owner() -> (Child, String, PathBuf) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mesh-probe"))
         .arg("topology")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let (prefix, folder) = line.trim().split_once(' ').unwrap();
-    assert!(traces(prefix, Path::new(folder)).len() >= 6);
+    (child, prefix.to_owned(), folder.into())
+}
+
+#[test]
+fn a_killed_owner_leaves_nothing() {
+    let (mut child, prefix, folder) = start_owner();
+    assert!(traces(&prefix, &folder).len() >= 6);
     // A sweep by somebody else leaves the living alone.
-    assert!(!mesh_harness::sweep().unwrap().contains(&prefix.to_owned()));
-    assert!(traces(prefix, Path::new(folder)).len() >= 6);
+    assert!(!mesh_harness::sweep().unwrap().contains(&prefix));
+    assert!(traces(&prefix, &folder).len() >= 6);
     child.kill().unwrap();
     child.wait().unwrap();
     until("nothing to be left of a killed owner", MOMENT, || {
-        Ok(traces(prefix, Path::new(folder)).is_empty().then_some(()))
+        Ok(traces(&prefix, &folder).is_empty().then_some(()))
     })
-    .unwrap_or_else(|error| panic!("{error}: {:?}", traces(prefix, Path::new(folder))));
+    .unwrap_or_else(|error| panic!("{error}: {:?}", traces(&prefix, &folder)));
+}
+
+#[test]
+fn what_a_killed_guard_could_not_remove_is_swept_up() {
+    let (mut child, prefix, folder) = start_owner();
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let guard = children.split_whitespace().find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("nodemesh-guard"))
+    });
+    kill(Pid::from_raw(guard.unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        traces(&prefix, &folder).len() >= 6,
+        "nobody is there to remove it"
+    );
+    assert!(mesh_harness::sweep().unwrap().contains(&prefix));
+    assert_eq!(traces(&prefix, &folder), Vec::<String>::new());
 }

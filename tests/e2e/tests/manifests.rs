@@ -274,3 +274,20 @@ fn a_certificate_request_without_a_good_token_is_refused() {
         Code::Unauthenticated
     );
 }
+
+#[test]
+fn a_nodes_configuration_is_checked_without_being_run() {
+    let shop = SHOP.take();
+    assert!(shop.a().command(&["--check"], MOMENT).unwrap().success().is_ok());
+    let config = shop.a().config().to_owned();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[drain]\ndeadline", "[drain]\ndeadlime")).unwrap();
+    let refused = shop.a().command(&["--check"], MOMENT).unwrap();
+    std::fs::write(&config, text).unwrap();
+    assert_ne!(refused.code(), Some(0));
+    assert!(
+        refused.stderr.contains("deadlime") && refused.stderr.contains("node.toml"),
+        "{}",
+        refused.stderr
+    );
+}
