@@ -10,3 +10,5 @@ pub mod live;
 pub mod outbound;
 pub mod relay;
 pub mod report;
+#[cfg(test)]
+mod size;
