@@ -69,8 +69,8 @@ pub enum Failure {
         source: io::Error,
     },
     /// The workload was released, or the node stopped, while the connection was open.
-    #[error("closed by this node: {0}")]
-    Closed(&'static str),
+    #[error("closed by this node: the workload was released, or the node stopped")]
+    Released,
 }
 
 // === impl Failure ===
@@ -90,7 +90,7 @@ impl Failure {
             Failure::Accept(error) => error.reason(),
             Failure::BadRequest(_) => "bad_request",
             Failure::Broken { .. } => "broken",
-            Failure::Closed(_) => "closed",
+            Failure::Released => "released",
         }
     }
 

@@ -131,10 +131,7 @@ async fn carry(
             source: std::io::Error::other(error),
         })?;
     let (sent, received) = report.open(context);
-    let result = tokio::select! {
-        result = relay(&mut client, &mut server, sent, received) => result,
-        () = local.drain.stopping() => Err(Failure::Closed("the workload was released, or the node stopped")),
-    };
+    let result = relay(&mut client, &mut server, sent, received, &local.drain).await;
     if result.is_err() {
         client.reset();
         server.reset();

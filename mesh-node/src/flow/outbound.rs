@@ -41,10 +41,7 @@ pub async fn serve(context: Arc<Context>, namespace: Arc<Namespace>, stream: Tcp
         Ok((local, destination)) => {
             report.workload = Some(local.workload.name.clone());
             report.destination = Some(destination);
-            tokio::select! {
-                result = carry(&context, &local, &mut client, destination, &mut report) => result,
-                () = local.drain.stopping() => Err(Failure::Closed("the workload was released, or the node stopped")),
-            }
+            carry(&context, &local, &mut client, destination, &mut report).await
         }
         Err(failure) => Err(failure),
     };
@@ -86,9 +83,12 @@ async fn carry(
         })?;
     }
     let target = resolve(context, destination, &mut report.service)?;
-    let mut server = connect_to(context, local, report, &target).await?;
+    let mut server = tokio::select! {
+        connected = connect_to(context, local, report, &target) => connected?,
+        () = local.drain.stopping() => return Err(Failure::Released),
+    };
     let (sent, received) = report.open(context);
-    let result = relay(client, &mut server.side, sent, received).await;
+    let result = relay(client, &mut server.side, sent, received, &local.drain).await;
     if result.is_err() {
         server.side.reset();
     }

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mesh_runtime::drain::Drain;
 use prometheus_client::metrics::counter::Counter;
 
 use super::failure::Failure;
@@ -20,33 +21,40 @@ pub struct Count<'a> {
     pub metric: &'a Counter,
 }
 
-/// Relays until both directions have ended. On failure, and when dropped by [`reset`], both peers see a reset.
+/// Relays until both directions have ended, or the workload is released. After an error the caller resets both
+/// sides, with [`Side::reset`].
 pub async fn relay(
     client: &mut Side,
     server: &mut Side,
     sent: Count<'_>,
     received: Count<'_>,
+    released: &Drain,
 ) -> Result<(), Failure> {
     let (client_reader, client_writer) = client.split();
     let (server_reader, server_writer) = server.split();
     let broken = |side| move |source| Failure::Broken { side, source };
-    tokio::try_join!(
-        pump(
-            client_reader,
-            server_writer,
-            sent,
-            broken("client"),
-            broken("server")
-        ),
-        pump(
-            server_reader,
-            client_writer,
-            received,
-            broken("server"),
-            broken("client")
-        ),
-    )?;
-    Ok(())
+    let both = async {
+        tokio::try_join!(
+            pump(
+                client_reader,
+                server_writer,
+                sent,
+                broken("client"),
+                broken("server")
+            ),
+            pump(
+                server_reader,
+                client_writer,
+                received,
+                broken("server"),
+                broken("client")
+            ),
+        )
+    };
+    tokio::select! {
+        result = both => result.map(|_| ()),
+        () = released.stopping() => Err(Failure::Released),
+    }
 }
 
 async fn pump(
@@ -65,3 +73,6 @@ async fn pump(
     }
     to.finish().await.map_err(&write_failed)
 }
+
+#[cfg(test)]
+mod tests;
