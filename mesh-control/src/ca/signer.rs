@@ -16,8 +16,11 @@ use time::OffsetDateTime;
 
 use super::{CaError, x509};
 
-/// How far a certificate's beginning lies back, for nodes whose clocks are behind.
+/// How far a certificate's beginning lies back, for nodes whose clocks are behind. At most [`BACKDATE_SHARE`] of its
+/// life, so that half of a short one is not over when it begins.
 const BACKDATE: Duration = Duration::from_mins(1);
+/// See [`BACKDATE`]: a tenth.
+const BACKDATE_SHARE: u32 = 10;
 /// A signer this close to its end issues nothing: the certificates would be of no use.
 const MIN_REMAINING: Duration = Duration::from_secs(10);
 /// The organisation in the subject of every certificate.
@@ -143,7 +146,7 @@ impl Signer {
         params
             .distinguished_name
             .push(DnType::OrganizationName, ORGANIZATION);
-        params.not_before = now - BACKDATE;
+        params.not_before = now - BACKDATE.min(lifetime / BACKDATE_SHARE);
         params.not_after = (now + lifetime).min(self.not_after);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -102,6 +102,29 @@ fn a_certificate_has_the_identity_and_nothing_more() {
 }
 
 #[test]
+fn half_of_a_short_life_is_not_over_when_it_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::open(&config(directory.path())).unwrap();
+    let (key, now) = (KeyPair::generate().unwrap(), OffsetDateTime::now_utc());
+    let minute = Duration::from_mins(1);
+    let chain = authority
+        .signer()
+        .sign_workload(&key, &identity(), minute, now)
+        .unwrap();
+    let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
+    let (begins, ends) = (
+        leaf.validity().not_before.timestamp(),
+        leaf.validity().not_after.timestamp(),
+    );
+    let half = begins + (ends - begins) / 2;
+    assert!(
+        half > now.unix_timestamp() + 20,
+        "{}",
+        half - now.unix_timestamp()
+    );
+}
+
+#[test]
 fn no_certificate_outlives_its_signer() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::open(&config(directory.path())).unwrap();
