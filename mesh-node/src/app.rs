@@ -35,6 +35,7 @@ use crate::local::Locals;
 use crate::state::Store;
 use crate::sync::cache::Cache;
 use crate::sync::client::Client;
+use crate::sync::keeper::Keeper;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::Readings;
 use crate::workloads::listeners::OUTBOUND_PORT;
@@ -205,6 +206,11 @@ impl Node {
         self.identities.restore();
         let readiness = self.readiness.clone();
         let is_configured = move || !readiness.pending().contains(&"configuration");
+        let keeper = Keeper {
+            store: Arc::clone(&self.client.store),
+            cache: self.client.cache.clone(),
+        };
+        tasks.spawn("configuration on disk", keeper.run(is_configured.clone()));
         let enrolment = tasks.spawn("workloads", manager.run(is_configured, self.drain));
         tasks.spawn("certificates", self.identities.run());
         tasks.spawn("control plane", self.client.run(session));

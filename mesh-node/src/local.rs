@@ -22,7 +22,7 @@ pub struct LocalWorkload {
     pub namespace: Arc<Namespace>,
     /// Its cgroup's directory.
     pub cgroup: PathBuf,
-    stop: Trigger,
+    stop: Arc<Trigger>,
     /// Stops when the workload is released.
     pub drain: Drain,
 }
@@ -50,8 +50,21 @@ impl LocalWorkload {
             workload,
             namespace,
             cgroup,
-            stop,
+            stop: Arc::new(stop),
             drain,
+        }
+    }
+
+    /// The same processes, of which the manifest says something else now: their connections go on.
+    #[must_use]
+    pub fn with(&self, workload: Arc<Workload>) -> Self {
+        Self {
+            slot: self.slot,
+            workload,
+            namespace: Arc::clone(&self.namespace),
+            cgroup: self.cgroup.clone(),
+            stop: Arc::clone(&self.stop),
+            drain: self.drain.clone(),
         }
     }
 

@@ -2,4 +2,5 @@
 
 pub mod cache;
 pub mod client;
+pub mod keeper;
 pub mod session;

@@ -3,9 +3,10 @@
 //! A socket belongs to the namespace in which it was made, for good; it is used from every thread afterwards.
 //! So a thread enters a namespace only for as long as it takes to make a socket, and never across an await.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,6 +20,7 @@ use crate::capture;
 pub struct Namespace {
     file: OwnedFd,
     cookie: u64,
+    device: u64,
     inode: u64,
     is_home: bool,
 }
@@ -37,11 +39,12 @@ impl Namespace {
     /// The namespace that a file names, such as `/run/netns/x` or `/proc/1/ns/net`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OwnedFd::from(File::open(path)?);
-        let inode = inode(&file)?;
-        let is_home = inode == inode_of_home()?;
+        let (device, inode) = identity(&file)?;
+        let is_home = (device, inode) == identity(home()?)?;
         let mut namespace = Self {
             file,
             cookie: 0,
+            device,
             inode,
             is_home,
         };
@@ -61,9 +64,11 @@ impl Namespace {
         self.is_home
     }
 
-    /// Whether a file names this namespace. An error when it names none any more.
+    /// Whether a file names this namespace. An error when it is gone. Needs no file descriptor: that there is none
+    /// left says nothing of the namespace.
     pub fn is_named_by(&self, path: &Path) -> io::Result<bool> {
-        Ok(inode(&File::open(path)?.into())? == self.inode)
+        let metadata = fs::metadata(path)?;
+        Ok((metadata.dev(), metadata.ino()) == (self.device, self.inode))
     }
 
     /// Runs `make` inside the namespace. It must not wait: it holds up whatever else this thread does.
@@ -92,10 +97,8 @@ fn home() -> io::Result<&'static OwnedFd> {
     Ok(HOME.get_or_init(|| file))
 }
 
-fn inode_of_home() -> io::Result<u64> {
-    inode(home()?)
-}
-
-fn inode(file: &OwnedFd) -> io::Result<u64> {
-    Ok(fstat(file)?.st_ino)
+/// Device and inode.
+fn identity(file: &OwnedFd) -> io::Result<(u64, u64)> {
+    let status = fstat(file)?;
+    Ok((status.st_dev, status.st_ino))
 }

@@ -1,24 +1,31 @@
 //! The last good configuration on disk.
 //!
-//! A file of length-delimited discovery responses, one a type, as the control plane might have sent them; so it is
-//! read back by the very code that reads the control plane. Written whole to a new file and then renamed: a crash
-//! leaves the former state or the new one.
+//! Discovery responses as the control plane might have sent them, each after its length in four bytes, so that they
+//! are read back by the very code that reads the control plane; at the end the SHA-256 of it all. A file that is not
+//! exactly what was written is not used: half a configuration is worse than none, for what it lacks would be let go.
+//! Written whole to a new file and then renamed: a crash leaves the former state or the new one. Read and written
+//! response by response: 50,000 workloads at once would cost more memory than the node needs otherwise.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use mesh_api::wire::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mesh_api::{EncodedResource, ResourceType};
 use mesh_model::Snapshot;
 use prost::Message as _;
-
-use super::session::Session;
+use sha2::{Digest as _, Sha256};
 
 /// The file's name; its number is the format's.
-const FILE: &str = "configuration.v1";
+const FILE: &str = "configuration.v2";
 /// Largest file that is read, in bytes: some hundred thousand workloads.
 const MAX_SIZE: u64 = 256 * 1024 * 1024;
+/// Resources in a response, as many as the control plane sends at once.
+const CHUNK: usize = 500;
+/// Bytes of the digest at the end.
+const DIGEST: usize = 32;
+/// Bytes of a length.
+const LENGTH: usize = 4;
 
 /// Why the file can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,18 +39,18 @@ pub enum CacheError {
         source: io::Error,
     },
     /// It is larger than anything that is written.
-    #[error("{} is larger than {MAX_SIZE} bytes; remove it, and the control plane's state is fetched anew", path.display())]
+    #[error("{} is larger than {MAX_SIZE} bytes and not used; it is replaced once the control plane has answered", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// It is no sequence of responses.
-    #[error("{} is damaged: {source}; remove it, and the control plane's state is fetched anew", path.display())]
+    /// It is not what was written.
+    #[error("{} is damaged ({reason}) and not used; it is replaced once the control plane has answered", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: prost::DecodeError,
+        reason: String,
     },
 }
 
@@ -51,6 +58,12 @@ pub enum CacheError {
 #[derive(Debug, Clone)]
 pub struct Cache {
     path: PathBuf,
+}
+
+/// Writes, and digests what it writes.
+struct Digesting<W> {
+    inner: W,
+    digest: Sha256,
 }
 
 // === impl Cache ===
@@ -64,85 +77,131 @@ impl Cache {
         })
     }
 
-    /// What was kept; nothing when there is no file.
-    pub fn load(&self) -> Result<Vec<DeltaDiscoveryResponse>, CacheError> {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hands over what was kept, response by response; nothing when there is no file. The file has been checked as a
+    /// whole before the first.
+    pub fn load(&self, mut take: impl FnMut(DeltaDiscoveryResponse)) -> Result<(), CacheError> {
         let read = |source| CacheError::Read {
             path: self.path.clone(),
             source,
         };
-        match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(read(error)),
-            Ok(metadata) if metadata.len() > MAX_SIZE => {
-                return Err(CacheError::TooLarge {
-                    path: self.path.clone(),
-                });
-            }
-            Ok(_) => {}
+        let mut file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(read)?,
+        };
+        let size = file.metadata().map_err(read)?.len();
+        if size > MAX_SIZE {
+            return Err(CacheError::TooLarge {
+                path: self.path.clone(),
+            });
         }
-        let bytes = fs::read(&self.path).map_err(read)?;
-        let mut rest = bytes.as_slice();
-        let mut responses = Vec::new();
-        while !rest.is_empty() {
-            let response = DeltaDiscoveryResponse::decode_length_delimited(&mut rest).map_err(|source| {
-                CacheError::Damaged {
-                    path: self.path.clone(),
-                    source,
-                }
-            })?;
-            responses.push(response);
+        let Some(mut left) = size.checked_sub(DIGEST as u64) else {
+            return Err(self.damaged("it is cut short"));
+        };
+        if !is_intact(&file, left).map_err(read)? {
+            return Err(self.damaged("its checksum is wrong"));
         }
-        Ok(responses)
+        file.rewind().map_err(read)?;
+        let mut file = BufReader::new(file);
+        let mut bytes = Vec::new();
+        while left > 0 {
+            let mut length = [0; LENGTH];
+            file.read_exact(&mut length).map_err(read)?;
+            let length = u64::from(u32::from_be_bytes(length));
+            left = left
+                .checked_sub(length + LENGTH as u64)
+                .ok_or_else(|| self.damaged("a length in it is wrong"))?;
+            bytes.clear();
+            Read::by_ref(&mut file)
+                .take(length)
+                .read_to_end(&mut bytes)
+                .map_err(read)?;
+            let response = DeltaDiscoveryResponse::decode(bytes.as_slice())
+                .map_err(|error| self.damaged(&error.to_string()))?;
+            take(response);
+        }
+        Ok(())
     }
 
-    /// Keeps these bytes, which [`encode`] made.
-    pub fn store(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Keeps a snapshot.
+    pub fn store(&self, snapshot: &Snapshot) -> io::Result<()> {
         let partial = self.path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
+        let mut file = Digesting {
+            inner: BufWriter::new(File::create(&partial)?),
+            digest: Sha256::new(),
+        };
+        let trust = snapshot.trust().map(|b| EncodedResource::trust(b));
+        file.write_type(ResourceType::TrustBundle, trust.into_iter())?;
+        let workloads = snapshot.workloads().map(|w| EncodedResource::workload(w));
+        file.write_type(ResourceType::Workload, workloads)?;
+        let services = snapshot.services().map(|s| EncodedResource::service(s));
+        file.write_type(ResourceType::Service, services)?;
+        let endpoints = snapshot.endpoint_sets().map(|e| EncodedResource::endpoints(e));
+        file.write_type(ResourceType::Endpoints, endpoints)?;
+        let Digesting { mut inner, digest } = file;
+        inner.write_all(&digest.finalize())?;
+        let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         fs::rename(&partial, &self.path)
     }
+
+    fn damaged(&self, reason: &str) -> CacheError {
+        CacheError::Damaged {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
-/// The snapshot in the file's form, with the versions that the session knows.
-pub fn encode(snapshot: &Snapshot, session: &Session) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for resource_type in ResourceType::ALL {
-        let encoded: Vec<EncodedResource> = match resource_type {
-            ResourceType::TrustBundle => snapshot
-                .trust()
-                .map(|b| EncodedResource::trust(b))
-                .into_iter()
-                .collect(),
-            ResourceType::Workload => snapshot
-                .workloads()
-                .map(|w| EncodedResource::workload(w))
-                .collect(),
-            ResourceType::Service => snapshot.services().map(|s| EncodedResource::service(s)).collect(),
-            ResourceType::Endpoints => snapshot
-                .endpoint_sets()
-                .map(|e| EncodedResource::endpoints(e))
-                .collect(),
-        };
-        let resources = encoded
-            .iter()
-            .map(|resource| {
-                let mut wire = resource.to_wire();
-                if let Some(version) = session.version(resource_type, &resource.name) {
-                    version.clone_into(&mut wire.version);
-                }
-                wire
-            })
-            .collect();
-        let response = DeltaDiscoveryResponse {
-            type_url: resource_type.type_url().to_owned(),
-            resources,
-            ..DeltaDiscoveryResponse::default()
-        };
-        bytes.extend(response.encode_length_delimited_to_vec());
+/// Whether the first `size` bytes have the digest that follows them.
+fn is_intact(file: &File, size: u64) -> io::Result<bool> {
+    let mut file = BufReader::new(file);
+    let mut digest = Sha256::new();
+    io::copy(&mut Read::by_ref(&mut file).take(size), &mut digest)?;
+    let mut written = [0; DIGEST];
+    file.read_exact(&mut written)?;
+    Ok(digest.finalize().as_slice() == written)
+}
+
+// === impl Digesting ===
+
+impl<W: Write> Digesting<W> {
+    /// Writes all resources of a type. The versions are the digests of what this node understood: a resource of which
+    /// it did not understand everything is sent to it again after a restart.
+    fn write_type(
+        &mut self,
+        resource_type: ResourceType,
+        mut resources: impl Iterator<Item = EncodedResource>,
+    ) -> io::Result<()> {
+        loop {
+            let chunk: Vec<_> = resources
+                .by_ref()
+                .take(CHUNK)
+                .map(|resource| resource.to_wire())
+                .collect();
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            let response = DeltaDiscoveryResponse {
+                type_url: resource_type.type_url().to_owned(),
+                resources: chunk,
+                ..DeltaDiscoveryResponse::default()
+            };
+            let bytes = response.encode_to_vec();
+            let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+            self.write(&length.to_be_bytes())?;
+            self.write(&bytes)?;
+        }
     }
-    bytes
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.digest.update(bytes);
+        self.inner.write_all(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -150,34 +209,73 @@ mod tests {
     use mesh_model::{Change, fixture};
 
     use super::*;
+    use crate::sync::session::Session;
+
+    /// More than fit in one response.
+    const MANY: usize = CHUNK + 1;
+
+    fn load(cache: &Cache) -> Result<(Snapshot, Session), CacheError> {
+        let (mut snapshot, mut session) = (Snapshot::default(), Session::default());
+        cache.load(|response| snapshot = snapshot.apply(session.restore(response)))?;
+        Ok((snapshot, session))
+    }
+
+    fn stored(directory: &Path) -> (Cache, Snapshot) {
+        let cache = Cache::open(directory).unwrap();
+        let mut changes = vec![Change::Service(fixture::service("shop/web", "10.96.0.1", &[80]))];
+        changes.extend((0..MANY).map(|number| {
+            Change::Workload(fixture::workload(&format!("shop/web-{number}"), "a", "10.0.0.1"))
+        }));
+        let snapshot = Snapshot::default().apply(changes.into());
+        cache.store(&snapshot).unwrap();
+        (cache, snapshot)
+    }
 
     #[test]
     fn gives_back_what_it_was_given() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::open(directory.path()).unwrap();
-        assert!(cache.load().unwrap().is_empty());
-        let workload = fixture::workload("shop/web", "a", "10.0.0.1");
-        let snapshot = Snapshot::default().apply(
-            vec![
-                Change::Workload(workload.clone()),
-                Change::Service(fixture::service("shop/web", "10.96.0.1", &[80])),
-            ]
-            .into(),
+        assert_eq!(
+            load(&Cache::open(directory.path()).unwrap())
+                .unwrap()
+                .0
+                .services()
+                .count(),
+            0
         );
-        cache.store(&encode(&snapshot, &Session::default())).unwrap();
-        let mut session = Session::default();
-        let restored = Snapshot::default().apply(session.restore(cache.load().unwrap()));
-        assert_eq!(**restored.workload(&workload.name).unwrap(), workload);
+        let (cache, snapshot) = stored(directory.path());
+        let (restored, session) = load(&cache).unwrap();
+        assert_eq!(restored.workloads().count(), MANY);
+        assert!(
+            snapshot
+                .workloads()
+                .all(|w| restored.workload(&w.name) == Some(w))
+        );
         assert_eq!(restored.services().count(), 1);
-        assert!(session.version(ResourceType::Workload, "shop/web").is_some());
+        assert!(session.version(ResourceType::Workload, "shop/web-0").is_some());
         assert!(!session.is_complete());
     }
 
     #[test]
-    fn says_that_a_damaged_file_is_damaged() {
+    fn refuses_a_file_that_is_not_as_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::open(directory.path()).unwrap();
-        fs::write(directory.path().join(FILE), b"\xff\xff\xff").unwrap();
-        assert!(matches!(cache.load(), Err(CacheError::Damaged { .. })));
+        let (cache, _) = stored(directory.path());
+        let whole = fs::read(&cache.path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        let mut longer = whole.clone();
+        longer.push(0);
+        let damaged = [
+            flipped.as_slice(),
+            &whole[..whole.len() - 1],
+            &whole[..DIGEST],
+            &whole[..1],
+            &[],
+            &longer,
+        ];
+        for bytes in damaged {
+            fs::write(&cache.path, bytes).unwrap();
+            let error = load(&cache).unwrap_err();
+            assert!(matches!(error, CacheError::Damaged { .. }), "{error}");
+        }
     }
 }

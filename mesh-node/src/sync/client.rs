@@ -13,10 +13,10 @@ use mesh_runtime::backoff::Backoff;
 use mesh_runtime::readiness::Condition;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::cache::{self, Cache};
+use super::cache::Cache;
 use super::session::Session;
 use crate::control::{Control, ControlError};
 use crate::state::Store;
@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 /// First and longest pause between attempts (ztunnel's: 10 ms to 15 s).
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(15);
-/// A stream that lived this long was a good one: the next pause starts small again.
+/// A stream that lived this long, or brought a whole configuration, was a good one: the next pause starts small again.
 const GOOD_STREAM: Duration = Duration::from_secs(5);
 /// Longest wait for the stream's headers.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,10 +33,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_QUEUE: usize = 16;
 /// Largest response, in bytes (ztunnel's value).
 const MAX_RESPONSE: usize = 200 * 1024 * 1024;
-/// Pause between a change and its being kept on disk, so that a burst is written once.
-const CACHE_DELAY: Duration = Duration::from_millis(200);
 
-/// Owns the stream and the file.
+/// Owns the stream.
 #[derive(Debug)]
 pub struct Client {
     /// This node.
@@ -45,7 +43,7 @@ pub struct Client {
     pub control: Control,
     /// Gets the changes.
     pub store: Arc<Store>,
-    /// Keeps the last good state.
+    /// Has the last good state of a former process.
     pub cache: Cache,
     /// Counts.
     pub metrics: Arc<Metrics>,
@@ -61,10 +59,14 @@ impl Client {
     /// Puts the state on disk in force. Gives the session that goes on from it.
     pub fn restore(&self) -> Session {
         let mut session = Session::default();
-        match self.cache.load() {
-            Ok(responses) if responses.is_empty() => {}
-            Ok(responses) => {
-                self.store.apply(session.restore(responses));
+        let mut is_there = false;
+        let loaded = self.cache.load(|response| {
+            is_there = true;
+            self.store.apply(session.restore(response));
+        });
+        match loaded {
+            Ok(()) if !is_there => {}
+            Ok(()) => {
                 let snapshot = self.store.load();
                 let (workloads, services) = (snapshot.workloads().count(), snapshot.services().count());
                 tracing::info!(workloads, services, "configuration restored from disk");
@@ -86,7 +88,8 @@ impl Client {
                 Err(error) => error.to_string(),
             };
             self.metrics.control_disconnected();
-            if started.elapsed() >= GOOD_STREAM {
+            let was_complete = session.end();
+            if was_complete || started.elapsed() >= GOOD_STREAM {
                 backoff.reset();
             }
             let pause = backoff.next_delay();
@@ -115,28 +118,13 @@ impl Client {
             status.is_connected = true;
             status.last_error = None;
         }
-        let mut cache_due: Option<Instant> = None;
-        loop {
-            let due = cache_due;
-            tokio::select! {
-                response = responses.message() => match response? {
-                    Some(response) => {
-                        let (reply, has_changed) = self.take(session, response);
-                        if has_changed && cache_due.is_none() {
-                            cache_due = Some(Instant::now() + CACHE_DELAY);
-                        }
-                        if requests.send(reply).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    None => return Ok(()),
-                },
-                () = async { if let Some(due) = due { sleep_until(due).await } }, if due.is_some() => {
-                    cache_due = None;
-                    self.keep(session).await;
-                }
+        while let Some(response) = responses.message().await? {
+            let reply = self.take(session, response);
+            if requests.send(reply).await.is_err() {
+                break;
             }
         }
+        Ok(())
     }
 
     async fn open(
@@ -166,8 +154,8 @@ impl Client {
         Ok((sender, opened.into_inner()))
     }
 
-    /// Applies a response; gives the answer, and whether anything changed.
-    fn take(&self, session: &mut Session, response: DeltaDiscoveryResponse) -> (DeltaDiscoveryRequest, bool) {
+    /// Applies a response; gives the answer.
+    fn take(&self, session: &mut Session, response: DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
         let handled = session.handle(response);
         let kind = handled
             .resource_type
@@ -180,7 +168,6 @@ impl Client {
                 "refused a part of the control plane's response; the former state of it stays in force"
             );
         }
-        let has_changed = !handled.diff.is_empty();
         tracing::debug!(
             kind,
             changes = handled.diff.changes.len(),
@@ -191,17 +178,6 @@ impl Client {
             self.status.lock().is_stale = false;
             self.configured.met();
         }
-        (handled.reply, has_changed)
-    }
-
-    async fn keep(&self, session: &Session) {
-        let bytes = cache::encode(&self.store.load(), session);
-        let cache = self.cache.clone();
-        let kept = tokio::task::spawn_blocking(move || cache.store(&bytes)).await;
-        match kept {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "cannot keep the configuration for a restart"),
-            Err(error) => tracing::error!(%error, "keeping the configuration for a restart failed"),
-        }
+        handled.reply
     }
 }

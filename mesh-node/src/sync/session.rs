@@ -9,7 +9,7 @@ use mesh_api::wire::envoy::config::core::v3::Node;
 use mesh_api::wire::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_api::wire::google::rpc::Status;
 use mesh_api::{ResourceType, WILDCARD, decode, decode_removal};
-use mesh_model::{Change, Diff, NodeName};
+use mesh_model::{Diff, NodeName};
 
 /// gRPC's INVALID_ARGUMENT, with which a response is refused.
 const INVALID_ARGUMENT: i32 = 3;
@@ -109,6 +109,13 @@ impl Session {
         }
     }
 
+    /// Ends the stream; gives whether it was complete.
+    pub fn end(&mut self) -> bool {
+        let was_complete = self.is_complete();
+        self.answered.clear();
+        was_complete
+    }
+
     /// Whether this stream has answered for every type: the state is the control plane's, and not the disk's.
     pub fn is_complete(&self) -> bool {
         ResourceType::ALL
@@ -121,18 +128,14 @@ impl Session {
         self.versions.get(&resource_type)?.get(name).map(String::as_str)
     }
 
-    /// Takes over what was kept on disk; gives the changes that restore it.
-    pub fn restore(&mut self, responses: Vec<DeltaDiscoveryResponse>) -> Diff {
-        let mut changes: Vec<Change> = Vec::new();
-        for response in responses {
-            let handled = self.handle(response);
-            if let Some(refusal) = handled.refusal {
-                tracing::warn!(refusal, "part of the configuration on disk can't be used");
-            }
-            changes.extend(handled.diff.changes);
+    /// Takes over a response that was kept on disk; gives the changes that restore it.
+    pub fn restore(&mut self, response: DeltaDiscoveryResponse) -> Diff {
+        let handled = self.handle(response);
+        if let Some(refusal) = handled.refusal {
+            tracing::warn!(refusal, "part of the configuration on disk can't be used");
         }
         self.answered.clear();
-        Diff::from(changes)
+        handled.diff
     }
 }
 
@@ -163,7 +166,7 @@ fn describe(faults: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use mesh_api::EncodedResource;
-    use mesh_model::fixture;
+    use mesh_model::{Change, fixture};
 
     use super::*;
 

@@ -48,7 +48,7 @@ pub struct Found {
 /// Looks for the workload.
 pub fn find(hierarchy: &Path, attachment: &Attachment, network: NetworkMode) -> Result<Found, Waiting> {
     let cgroup = hierarchy.join(&attachment.cgroup);
-    let inode = inode(&cgroup).ok_or_else(|| Waiting::Cgroup(cgroup.clone()))?;
+    let inode = inode(&cgroup).map_err(|_| Waiting::Cgroup(cgroup.clone()))?;
     let path = namespace_file(&cgroup, attachment, network)?;
     let namespace = Namespace::open(&path).map_err(|source| Waiting::Namespace {
         path: path.clone(),
@@ -79,12 +79,9 @@ pub fn namespace_file(
     }
 }
 
-/// The inode of a cgroup's directory; `None` when it does not exist.
-pub fn inode(cgroup: &Path) -> Option<u64> {
-    fs::metadata(cgroup)
-        .ok()
-        .filter(fs::Metadata::is_dir)
-        .map(|metadata| metadata.ino())
+/// The inode of a cgroup's directory.
+pub fn inode(cgroup: &Path) -> io::Result<u64> {
+    fs::metadata(cgroup).map(|metadata| metadata.ino())
 }
 
 /// A process of the cgroup or of one below it.

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
 use mesh_runtime::drain::Drain;
 use mesh_runtime::tasks::{self, Tasks};
@@ -20,6 +21,11 @@ use crate::net::socket;
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Pause after accept() failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A listener that can't accept says so this often: every workload has two of them.
+const TELLING: Duration = Duration::from_secs(5);
+/// How long aborted accept loops may take to let go of their listeners: their threads are busy at most for one
+/// connection's turn.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Why the listeners could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +45,12 @@ pub enum ListenError {
     Tls(#[from] rustls::Error),
 }
 
-/// The listeners of one namespace. Closed when this is dropped; accepted connections go on.
+/// The listeners of one namespace. Closed when this is dropped, though not at once; accepted connections go on.
 #[derive(Debug)]
 pub struct Listeners {
-    _accepting: Tasks,
+    accepting: Tasks,
+    /// Ends when the last listener is closed.
+    open: Receiver<()>,
 }
 
 /// Opens both listeners inside a namespace. `drain` ends the tunnels that were accepted there.
@@ -55,6 +63,7 @@ pub fn open(
 ) -> Result<Listeners, ListenError> {
     let _within = runtime.enter();
     let accepting = Tasks::new();
+    let (is_open, open) = mpsc::sync_channel(0);
     // On the host's network nobody but the host itself may reach the outbound listener.
     let outbound: &[SocketAddr] = match shown {
         Shown::One(_) => &[SocketAddr::new(
@@ -80,7 +89,11 @@ pub fn open(
                 outbound::serve(context, namespace, stream, source),
             );
         };
-        accepting.spawn_on(runtime, "accept outbound", accept(listener, serve));
+        accepting.spawn_on(
+            runtime,
+            "accept outbound",
+            accept(is_open.clone(), listener, serve),
+        );
     }
     let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), crate::hbone::PORT);
     let tls = context.tls.server(shown, Arc::clone(&context.locals) as _)?;
@@ -99,11 +112,22 @@ pub fn open(
                 }
             });
         };
-        accepting.spawn_on(runtime, "accept tunnels", accept(listener, serve));
+        accepting.spawn_on(runtime, "accept tunnels", accept(is_open, listener, serve));
     }
-    Ok(Listeners {
-        _accepting: accepting,
-    })
+    Ok(Listeners { accepting, open })
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    /// Closes them, and waits until the addresses are free. Not to be called by a thread that runs tasks.
+    pub fn close(self) {
+        drop(self.accepting);
+        // Nothing is ever sent: it ends with the last of those who could.
+        if self.open.recv_timeout(CLOSING) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(deadline = ?CLOSING, "listeners of a workload are slow to close");
+        }
+    }
 }
 
 /// Listens; `None` for a loopback address of IPv6 where the namespace has no IPv6.
@@ -115,13 +139,23 @@ fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<TcpListener
     }
 }
 
-async fn accept(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
+/// Parameters are dropped from the last to the first: `_is_open` goes after the listener.
+async fn accept(_is_open: SyncSender<()>, listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
+    let mut refused: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((stream, source)) => serve(stream, source),
+            Ok((stream, source)) => {
+                if refused.take().is_some() {
+                    tracing::info!("accepting connections again");
+                }
+                serve(stream, source);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot accept connections; trying again");
+                if refused.is_none_or(|told| told.elapsed() >= TELLING) {
+                    refused = Some(Instant::now());
+                    tracing::error!(%error, "cannot accept connections: they wait in the kernel's queue; trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -5,6 +5,7 @@
 //! at the next pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct State {
     enrolled: BTreeMap<ResourceName, Enrolled>,
     /// The listeners of the node's own namespace, shared by its host-network workloads.
     host: Option<(Arc<Namespace>, Listeners)>,
+    /// Cgroups that could not be released; tried again at each pass.
+    unreleased: BTreeSet<PathBuf>,
     has_retained: bool,
 }
 
@@ -75,7 +78,7 @@ struct Enrolled {
     local: Arc<LocalWorkload>,
     inode: u64,
     /// Of its own namespace; a host-network workload has none.
-    _listeners: Option<Listeners>,
+    listeners: Option<Listeners>,
 }
 
 // === impl Manager ===
@@ -134,6 +137,8 @@ impl Manager {
                 reasons.insert((*name).clone(), reason);
             }
         }
+        // After the enrolments: one host-network workload may have followed on another.
+        Self::close_unused(state);
         *self.reasons.lock() = reasons;
         self.context.metrics.set_enrolled(state.enrolled.len());
         if is_configured {
@@ -142,8 +147,20 @@ impl Manager {
         }
     }
 
-    /// Releases what is no longer wanted, or is not what it was.
+    /// Releases what is no longer wanted, or is not what it was. A workload whose processes stay what they are is
+    /// not touched, whatever else its manifest says now.
     fn release_gone(&self, state: &mut State, wanted: &BTreeMap<&ResourceName, &Arc<Workload>>) {
+        for (name, workload) in wanted {
+            if let Some(enrolled) = state.enrolled.get_mut(*name)
+                && enrolled.local.workload != **workload
+                && enrolled.may_stay(workload)
+            {
+                enrolled.local = Arc::new(enrolled.local.with(Arc::clone(workload)));
+                self.context.locals.insert(&enrolled.local);
+                tracing::info!(workload = %name, "its manifest changed; it stays enrolled");
+            }
+        }
+        self.release_left_over(state);
         let gone: Vec<ResourceName> = state
             .enrolled
             .iter()
@@ -163,18 +180,34 @@ impl Manager {
             tracing::info!(workload = %name, "released");
             self.context.locals.remove(&name);
             enrolled.local.close();
-            self.context.pool.forget(enrolled.local.slot);
             // A workload that merely changes is enrolled anew in this very pass, and captured all the while.
             if !stays && let Err(error) = self.context.capture.release(&enrolled.local.cgroup) {
-                tracing::error!(workload = %name, %error, "cannot detach the kernel programs");
+                tracing::error!(workload = %name, %error, "cannot detach the kernel programs; trying again");
+                state.unreleased.insert(enrolled.local.cgroup.clone());
+            }
+            if let Some(listeners) = enrolled.listeners {
+                listeners.close();
             }
         }
-        let has_host = state
-            .enrolled
-            .values()
-            .any(|e| e.local.workload.network == NetworkMode::Host);
-        if !has_host {
-            state.host = None;
+    }
+
+    fn release_left_over(&self, state: &mut State) {
+        let State {
+            unreleased, enrolled, ..
+        } = state;
+        unreleased.retain(|cgroup| {
+            let is_enrolled = enrolled.values().any(|one| one.local.cgroup == *cgroup);
+            !is_enrolled && self.context.capture.release(cgroup).is_err()
+        });
+    }
+
+    /// Closes the listeners of the node's own namespace when no workload is left there.
+    fn close_unused(state: &mut State) {
+        let is_host = |enrolled: &Enrolled| enrolled.local.workload.network == NetworkMode::Host;
+        if !state.enrolled.values().any(is_host)
+            && let Some((_, listeners)) = state.host.take()
+        {
+            listeners.close();
         }
     }
 
@@ -207,19 +240,13 @@ impl Manager {
                     &self.runtime,
                     &namespace,
                     shown,
-                    &local.drain,
+                    Some(&local.drain),
                 )?)
             }
             NetworkMode::Host => {
                 if state.host.is_none() {
-                    let drain = &self.context.drain;
-                    let opened = listeners::open(
-                        &self.context,
-                        &self.runtime,
-                        &namespace,
-                        Shown::HostNetwork,
-                        drain,
-                    )?;
+                    let shown = Shown::HostNetwork;
+                    let opened = listeners::open(&self.context, &self.runtime, &namespace, shown, None)?;
                     state.host = Some((Arc::clone(&namespace), opened));
                 }
                 None
@@ -245,7 +272,7 @@ impl Manager {
             Enrolled {
                 local,
                 inode,
-                _listeners: listeners,
+                listeners,
             },
         );
         Ok(())
@@ -283,17 +310,31 @@ impl Enrolled {
         let Some(attachment) = &self.local.workload.attachment else {
             return true;
         };
-        if attachment::inode(&self.local.cgroup) != Some(self.inode) {
-            return true;
+        match attachment::inode(&self.local.cgroup) {
+            Ok(inode) if inode != self.inode => return true,
+            Err(error) if error.kind() == ErrorKind::NotFound => return true,
+            // That we can't look says nothing: letting go of it would send its traffic past the mesh.
+            Ok(_) | Err(_) => {}
         }
         let network = self.local.workload.network;
         let Ok(path) = attachment::namespace_file(&self.local.cgroup, attachment, network) else {
             // No process to tell by at the moment; its listeners are not in anybody's way.
             return false;
         };
-        // A file from the manifest that is gone takes the namespace with it; a process may simply have ended.
-        let is_named = self.local.namespace.is_named_by(&path);
-        !is_named.unwrap_or(attachment.network_namespace.is_none())
+        match self.local.namespace.is_named_by(&path) {
+            Ok(is_named) => !is_named,
+            // A file from the manifest that is gone takes the namespace with it; a process may simply have ended.
+            Err(error) => error.kind() == ErrorKind::NotFound && attachment.network_namespace.is_some(),
+        }
+    }
+
+    /// Whether what the manifest says now makes no difference to listeners, programs and identity.
+    fn may_stay(&self, workload: &Workload) -> bool {
+        let current = &self.local.workload;
+        current.identity == workload.identity
+            && current.addresses == workload.addresses
+            && current.network == workload.network
+            && current.attachment == workload.attachment
     }
 }
 
