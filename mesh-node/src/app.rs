@@ -16,6 +16,7 @@ use mesh_runtime::logging::LogHandle;
 use mesh_runtime::metrics::Metrics as Registry;
 use mesh_runtime::readiness::Readiness;
 use mesh_runtime::tasks::Tasks;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 
@@ -36,6 +37,7 @@ use crate::state::Store;
 use crate::sync::cache::Cache;
 use crate::sync::client::Client;
 use crate::sync::keeper::Keeper;
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::Readings;
 use crate::workloads::listeners::OUTBOUND_PORT;
@@ -48,6 +50,7 @@ const CUT_OFF: Duration = Duration::from_secs(2);
 
 /// Runs the node until a signal stops it.
 pub fn run(config: Config, log: LogHandle) -> Result<()> {
+    raise_file_limit();
     // Before any socket of the proxy is made: sockets belong to the cgroup in which they are made.
     let capture = Arc::new(Capture::start(&capture_settings(&config))?);
     let data = Builder::new_multi_thread()
@@ -72,6 +75,17 @@ pub fn run(config: Config, log: LogHandle) -> Result<()> {
 pub fn check(config: &Config) -> Result<()> {
     Control::new(config.control.clone(), Arc::new(Store::new())).check()?;
     Ok(())
+}
+
+/// A connection takes two file descriptors, and service managers start programs with a soft limit of 1024, for those
+/// that still use select(2); the hard limit is what the machine's owner allows.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) => tracing::info!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 fn stop(capture: Arc<Capture>) {
@@ -265,7 +279,7 @@ fn data_plane(
         node: config.node.name.clone(),
         outbound: config.outbound.clone(),
         hbone: config.hbone.clone(),
-        logged: config.access_log.connections,
+        access_log: AccessLog::new(config.access_log.connections),
         store: Arc::clone(snapshot),
         capture,
         locals: Arc::new(Locals::default()),

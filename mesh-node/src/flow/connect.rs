@@ -92,9 +92,16 @@ async fn locally(context: &Context, workload: &Workload, address: SocketAddr) ->
             source: std::io::Error::other(text),
         });
     };
+    let failed = |source| Failure::Connect { address, source };
     let stream = socket::connect(&local.namespace, address, context.outbound.connect_timeout)
         .await
-        .map_err(|source| Failure::Connect { address, source })?;
+        .map_err(failed)?;
+    // What connects to an address of its own namespace does so from that address. From any other, the connection
+    // has left the namespace, in clear and to whomever: the manifest's address is wrong, or another workload's now.
+    if socket::canonical(stream.local_addr().map_err(failed)?).ip() != address.ip() {
+        let text = format!("the workload {} does not have this address", workload.name);
+        return Err(failed(std::io::Error::other(text)));
+    }
     Ok(Connected::new(
         Side::Tcp(stream),
         workload.identity.to_string(),
@@ -131,6 +138,7 @@ async fn through_tunnel(
         peer,
         expected: workload.identity.clone(),
         server_name,
+        released: source.drain.clone(),
     };
     let key = Key {
         source: source.slot,

@@ -12,7 +12,7 @@ use crate::hbone::pool::Pool;
 use crate::identity::{Store as Identities, tls::Tls};
 use crate::local::Locals;
 use crate::state::Store;
-use crate::telemetry::access_log::LoggedConnections;
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 /// The handles.
@@ -24,8 +24,8 @@ pub struct Context {
     pub outbound: OutboundConfig,
     /// `[hbone]`.
     pub hbone: HboneConfig,
-    /// `[access-log]`.
-    pub logged: LoggedConnections,
+    /// One line for each connection.
+    pub access_log: AccessLog,
     /// The snapshot.
     pub store: Arc<Store>,
     /// The kernel's maps.

@@ -8,6 +8,7 @@ use mesh_model::Identity;
 use mesh_runtime::tasks;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -23,6 +24,10 @@ use crate::net::socket;
 
 /// Ports that are the mesh's own: a tunnel to one of them would lead back into it.
 const MESH_PORTS: [u16; 3] = [15001, 15006, 15008];
+
+/// Streams of one tunnel that are being served, those included that the peer has given up and that are not ended
+/// yet: twice as many as it may have open, so that who ends some and opens others meets no refusal.
+const MAX_STREAM_TASKS: usize = 2 * server::MAX_CONCURRENT_STREAMS as usize;
 
 /// Where tunnels end.
 #[derive(Debug)]
@@ -50,10 +55,22 @@ struct Refusal {
     failure: Failure,
 }
 
-/// Serves one accepted tunnel to its end.
-pub async fn serve(context: Arc<Context>, listener: Arc<Listener>, stream: TcpStream, source: SocketAddr) {
+/// Serves one accepted tunnel to its end. `place` is kept until the client has proved who it is.
+pub async fn serve(
+    context: Arc<Context>,
+    listener: Arc<Listener>,
+    client: (TcpStream, SocketAddr),
+    place: OwnedSemaphorePermit,
+) {
+    let (stream, source) = client;
     let source = socket::canonical(source);
-    let accepted = match accept(&context, &listener, stream, source).await {
+    let accepted = tokio::select! {
+        accepted = accept(&context, &listener, stream, source) => accepted,
+        // Nobody yet, and nothing to be drained: a stop does not wait for the deadline of a handshake.
+        () = context.drain.stopping() => return,
+    };
+    drop(place);
+    let accepted = match accepted {
         Ok(accepted) => accepted,
         Err(failure) => return Report::new("inbound", source).finish(&context, Err(failure)),
     };
@@ -66,15 +83,36 @@ pub async fn serve(context: Arc<Context>, listener: Arc<Listener>, stream: TcpSt
         server_name: accepted.server_name.clone(),
     });
     let drain = context.drain.clone();
-    let serve_stream = |stream| {
+    let places = Arc::new(Semaphore::new(MAX_STREAM_TASKS));
+    let serve_stream = |stream: Stream| {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let text = "the peer opens streams and gives them up faster than they can be ended";
+            tunnel
+                .report()
+                .finish(&context, Err(Failure::BadRequest(text.to_owned())));
+            return stream.refuse(StatusCode::SERVICE_UNAVAILABLE);
+        };
         let (context, tunnel) = (Arc::clone(&context), Arc::clone(&tunnel));
         tasks::spawn_guarded("inbound", context.drain.guard(), async move {
             serve_stream(&context, &tunnel, stream).await;
+            drop(place);
         });
     };
     // Streams end by themselves when their workload is released; a tunnel without streams ends with the drain.
     if let Err(error) = accepted.serve(&context.hbone, &drain, serve_stream).await {
         tracing::debug!(%source, peer = %tunnel.identity, %error, "tunnel broke");
+    }
+}
+
+// === impl Tunnel ===
+
+impl Tunnel {
+    /// The report on one of its streams.
+    fn report(&self) -> Report {
+        let mut report = Report::new("inbound", self.source);
+        report.peer = self.identity.to_string();
+        report.transport = "hbone";
+        report
     }
 }
 
@@ -98,9 +136,7 @@ async fn accept(
 }
 
 async fn serve_stream(context: &Context, tunnel: &Tunnel, stream: Stream) {
-    let mut report = Report::new("inbound", tunnel.source);
-    report.peer = tunnel.identity.to_string();
-    report.transport = "hbone";
+    let mut report = tunnel.report();
     let result = carry(context, tunnel, stream, &mut report).await;
     report.finish(context, result);
 }
@@ -108,13 +144,21 @@ async fn serve_stream(context: &Context, tunnel: &Tunnel, stream: Stream) {
 async fn carry(
     context: &Context,
     tunnel: &Tunnel,
-    stream: Stream,
+    mut stream: Stream,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let connected = match resolve(context, tunnel, &stream.authority, report) {
-        Ok((local, destination)) => connect(context, &local, destination)
-            .await
-            .map(|side| (local, side)),
+        Ok((local, destination)) => tokio::select! {
+            connected = connect(context, &local, destination) => connected.map(|side| (local, side)),
+            () = local.drain.stopping() => Err(Refusal {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                failure: Failure::Released,
+            }),
+            () = stream.given_up() => return Err(Failure::Broken {
+                side: "client",
+                source: std::io::ErrorKind::ConnectionReset.into(),
+            }),
+        },
         Err(refusal) => Err(refusal),
     };
     let (local, mut server) = match connected {

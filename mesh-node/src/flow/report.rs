@@ -116,7 +116,7 @@ impl Report {
                 .metrics
                 .failed(self.direction, workload.clone(), failure.reason());
         }
-        context.logged.write(&access_log::Entry {
+        context.access_log.write(&access_log::Entry {
             direction: self.direction,
             workload: &workload,
             source: self.source,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use mesh_model::Identity;
+use mesh_runtime::drain::Drain;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -98,6 +99,8 @@ pub struct Endpoint {
     pub expected: Identity,
     /// The name to send, when the peer's listener serves several identities.
     pub server_name: Option<ServerName<'static>>,
+    /// Stops when the source workload is released: its tunnels end with it.
+    pub released: Drain,
 }
 
 /// An open HTTP/2 connection and what must be driven for it to live.

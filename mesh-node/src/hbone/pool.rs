@@ -17,7 +17,7 @@ use mesh_model::Identity;
 use mesh_runtime::drain::Drain;
 use mesh_runtime::tasks;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
 use super::client::{self, Endpoint, Opened, TunnelError};
@@ -82,8 +82,6 @@ struct Tunnel {
     streams: AtomicUsize,
     /// Set when a stream could not be opened: the peer is leaving (GOAWAY) or gone, though other streams may go on.
     is_broken: AtomicBool,
-    /// Told when the source workload is gone.
-    forgotten: Notify,
 }
 
 enum Attempt {
@@ -149,7 +147,7 @@ impl Pool {
                 }
                 Attempt::Full(open) => return Err(TunnelError::Full { peer: key.peer, open }),
             };
-            // An error of the channel means that the task was dropped with the runtime: look again.
+            // An error of the channel means that the task is gone without a result: look again.
             if let Ok(outcome) = progress.wait_for(Option::is_some).await
                 && let Some(Err(error)) = outcome.as_ref()
             {
@@ -176,7 +174,10 @@ impl Pool {
                 });
             }
         }
-        if let Some(progress) = &state.opening {
+        // Closed while it is set: the task has panicked, and nobody opens anything.
+        if let Some(progress) = &state.opening
+            && progress.has_changed().is_ok()
+        {
             return Attempt::Wait(progress.clone());
         }
         if state.tunnels.len() >= self.config.max_connections_per_pair {
@@ -226,9 +227,11 @@ impl Pool {
             }
             done.send_replace(Some(outcome));
             if let Some((tunnel, connection)) = driven {
-                pool.drive(&tunnel, connection).await;
-                pool.retire(&pair, &key, &tunnel);
+                pool.drive(&tunnel, connection, &endpoint.released).await;
+                pool.metrics.tunnel_closed();
+                pair.state.lock().tunnels.retain(|t| !Arc::ptr_eq(t, &tunnel));
             }
+            pool.tidy(&pair, &key);
         });
     }
 
@@ -253,7 +256,6 @@ impl Pool {
             peer,
             streams: AtomicUsize::new(0),
             is_broken: AtomicBool::new(false),
-            forgotten: Notify::new(),
         });
         let mut state = pair.state.lock();
         state.tunnels.push(Arc::clone(&tunnel));
@@ -262,8 +264,8 @@ impl Pool {
         (tunnel, opened.connection)
     }
 
-    /// Drives a connection until it ends, is dead, or has been idle for long.
-    async fn drive(&self, tunnel: &Tunnel, mut connection: Driven) {
+    /// Drives a connection until it ends, is dead, has been idle for long, or its workload is released.
+    async fn drive(&self, tunnel: &Tunnel, mut connection: Driven, released: &Drain) {
         let keepalive = Keepalive {
             interval: self.config.ping_interval,
             timeout: self.config.ping_timeout,
@@ -281,12 +283,12 @@ impl Pool {
                 Err(error) => tracing::debug!(peer = %tunnel.peer, %error, "tunnel broke"),
             },
             () = probed => tracing::info!(peer = %tunnel.peer, "tunnel dropped: the peer does not answer PING"),
-            () = tunnel.forgotten.notified() => tracing::debug!(peer = %tunnel.peer, "tunnel dropped: its workload is gone"),
+            () = released.stopping() => tracing::debug!(peer = %tunnel.peer, "tunnel dropped: its workload is gone"),
             () = self.idle(tunnel) => tracing::debug!(peer = %tunnel.peer, "tunnel dropped: idle"),
         }
     }
 
-    /// Returns when the tunnel has had no stream for the idle time, or at the next look after a stop.
+    /// Returns when the tunnel has had no stream for the idle time, or at the next look when it will get none.
     async fn idle(&self, tunnel: &Tunnel) {
         let mut looks = interval(self.config.idle_timeout.min(std::time::Duration::from_secs(1)));
         let mut since: Option<Instant> = None;
@@ -297,36 +299,21 @@ impl Pool {
                 continue;
             }
             let idle = since.get_or_insert_with(Instant::now).elapsed();
-            if idle >= self.config.idle_timeout || self.drain.is_stopping() {
+            let is_useless = self.drain.is_stopping() || tunnel.is_broken.load(Ordering::Relaxed);
+            if is_useless || idle >= self.config.idle_timeout {
                 return;
             }
         }
     }
 
-    fn retire(&self, pair: &Arc<Pair>, key: &Key, tunnel: &Arc<Tunnel>) {
-        self.metrics.tunnel_closed();
+    /// Removes a pair that has no connection and gets none.
+    fn tidy(&self, pair: &Arc<Pair>, key: &Key) {
         let mut pairs = self.pairs.lock();
-        let mut state = pair.state.lock();
-        state.tunnels.retain(|t| !Arc::ptr_eq(t, tunnel));
+        let state = pair.state.lock();
         let is_unused = state.tunnels.is_empty() && state.opening.is_none();
         if is_unused && pairs.get(key).is_some_and(|present| Arc::ptr_eq(present, pair)) {
             pairs.remove(key);
         }
-    }
-
-    /// Drops the tunnels of a source workload.
-    pub fn forget(&self, source: u32) {
-        self.pairs.lock().retain(|key, pair| {
-            let stays = key.source != source;
-            if !stays {
-                pair.state
-                    .lock()
-                    .tunnels
-                    .iter()
-                    .for_each(|tunnel| tunnel.forgotten.notify_one());
-            }
-            stays
-        });
     }
 }
 

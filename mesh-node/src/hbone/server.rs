@@ -1,5 +1,6 @@
 //! The server of tunnels: TLS, HTTP/2, and the CONNECT streams in it.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,14 @@ use crate::identity::verify::{explain, spiffe_id};
 use crate::net::side::Side;
 
 /// Streams that a peer may have open in one connection (ztunnel's value).
-const MAX_CONCURRENT_STREAMS: u32 = 200;
+pub const MAX_CONCURRENT_STREAMS: u32 = 200;
+/// Streams of one connection that a peer may have reset before they were looked at. A peer that opens and resets
+/// faster than that (CVE-2023-44487) gets GOAWAY with ENHANCE_YOUR_CALM. (hyper's value.)
+const MAX_PENDING_ACCEPT_RESETS: usize = 20;
+/// Streams that a peer may make this side reset by breaking the protocol (CVE-2025-8671); then GOAWAY. (hyper's value.)
+const MAX_LOCAL_ERROR_RESETS: usize = 1024;
+/// Streams that were reset here and are remembered for frames that were on their way (h2's value).
+const MAX_REMEMBERED_RESETS: usize = 50;
 /// Largest header list of a request, in bytes (ztunnel's value).
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Bytes that wait in one stream for the connection to take them (ztunnel's value).
@@ -139,6 +147,9 @@ async fn accept_now(
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESETS)
+        .max_local_error_reset_streams(Some(MAX_LOCAL_ERROR_RESETS))
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .handshake(stream)
         .await
         .map_err(|source| AcceptError::Http2 { peer, source })?;
@@ -220,6 +231,12 @@ impl Stream {
                 None
             }
         }
+    }
+
+    /// Returns when the client has given the request up, or is gone.
+    pub async fn given_up(&mut self) {
+        // A reason and an error mean the same here.
+        drop(poll_fn(|context| self.respond.poll_reset(context)).await);
     }
 
     /// Refuses: 400, 401 or 503.

@@ -1,12 +1,15 @@
 //! The access log: one line for each connection, when it is over.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 /// The tracing target of access log lines, to be named in a log filter.
 pub const TARGET: &str = "access";
+/// Lines a second on failures that belong to nobody: enough to see what goes on, too few to fill a disk.
+const NOBODYS_LINES: u32 = 10;
 
 /// Which connections the access log has. JSON or text is up to `[log] format`, as for every other line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -19,6 +22,21 @@ pub enum LoggedConnections {
     Failures,
     /// Nothing.
     Off,
+}
+
+/// The access log of the process.
+#[derive(Debug, Default)]
+pub struct AccessLog {
+    connections: LoggedConnections,
+    nobody: Mutex<Pace>,
+}
+
+/// Which lines are written of those that anybody at all can cause, and how many were not.
+#[derive(Debug, Default)]
+struct Pace {
+    second: Option<Instant>,
+    written: u32,
+    left_out: u64,
 }
 
 /// What is known of a connection at its end.
@@ -50,22 +68,66 @@ pub struct Entry<'a> {
     pub failure: Option<(&'static str, String)>,
 }
 
-// === impl LoggedConnections ===
+// === impl AccessLog ===
 
-impl LoggedConnections {
-    /// Writes the entry, if it is to be written.
-    pub fn write(self, entry: &Entry<'_>) {
-        match (&entry.failure, self) {
-            (_, Self::Off) | (None, Self::Failures) => {}
-            (None, Self::All) => entry.write_success(),
+impl AccessLog {
+    /// With these connections.
+    pub fn new(connections: LoggedConnections) -> Self {
+        Self {
+            connections,
+            nobody: Mutex::default(),
+        }
+    }
+
+    /// Writes the entry, if it is to be written. Of failures that belong to no workload and no peer a few a second
+    /// are written, and the others counted.
+    pub fn write(&self, entry: &Entry<'_>) {
+        match (&entry.failure, self.connections) {
+            (_, LoggedConnections::Off) | (None, LoggedConnections::Failures) => {}
+            (None, LoggedConnections::All) => entry.write_success(),
+            (Some((reason, error)), _) if entry.is_nobodys() => {
+                let Some(left_out) = self.nobody.lock().admit(Instant::now()) else {
+                    return;
+                };
+                if left_out > 0 {
+                    tracing::warn!(target: TARGET, left_out, "connections of nobody known failed, and are not in this log");
+                }
+                entry.write_failure(reason, error);
+            }
             (Some((reason, error)), _) => entry.write_failure(reason, error),
         }
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Whether a line is written now, and then how many were left out before it.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        let is_same = self
+            .second
+            .is_some_and(|second| now.duration_since(second) < Duration::from_secs(1));
+        if !is_same {
+            self.second = Some(now);
+            self.written = 0;
+        }
+        if self.written >= NOBODYS_LINES {
+            self.left_out += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
     }
 }
 
 // === impl Entry ===
 
 impl Entry<'_> {
+    /// Whether anybody who reaches a port of the mesh may have caused it: neither captured nor authenticated.
+    fn is_nobodys(&self) -> bool {
+        self.workload.is_empty() && self.peer.is_empty()
+    }
+
     fn write_success(&self) {
         tracing::info!(
             target: TARGET,
@@ -114,5 +176,21 @@ impl std::fmt::Display for Shown {
             Some(address) => address.fmt(f),
             None => f.write_str("-"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_nobodys_is_counted_and_not_written() {
+        let mut pace = Pace::default();
+        let start = Instant::now();
+        let written = (0..1000).filter(|_| pace.admit(start).is_some()).count();
+        assert_eq!(written, 10);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(pace.admit(later), Some(990), "what was left out is told once");
+        assert_eq!(pace.admit(later), Some(0));
     }
 }

@@ -10,6 +10,7 @@ use mesh_runtime::drain::Drain;
 use mesh_runtime::tasks::{self, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::flow::context::Context;
 use crate::flow::{inbound, outbound};
@@ -21,6 +22,10 @@ use crate::net::socket;
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Pause after accept() failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clients of one listener that may be about to prove who they are at the same time. A handshake takes a few
+/// milliseconds and 10 s at most, so that more than this many are no clients; each takes a file descriptor and some
+/// 30 KiB of the whole node, and with this bound they do not take all of them.
+const MAX_HANDSHAKES: usize = 512;
 /// A listener that can't accept says so this often: every workload has two of them.
 const TELLING: Duration = Duration::from_secs(5);
 /// How long aborted accept loops may take to let go of their listeners: their threads are busy at most for one
@@ -53,13 +58,14 @@ pub struct Listeners {
     open: Receiver<()>,
 }
 
-/// Opens both listeners inside a namespace. `drain` ends the tunnels that were accepted there.
+/// Opens both listeners inside a namespace. `released` cuts the tunnels that were accepted there; without it they are
+/// shared by several workloads, and end with their streams.
 pub fn open(
     context: &Arc<Context>,
     runtime: &Handle,
     namespace: &Arc<Namespace>,
     shown: Shown,
-    drain: &Drain,
+    released: Option<&Drain>,
 ) -> Result<Listeners, ListenError> {
     let _within = runtime.enter();
     let accepting = Tasks::new();
@@ -80,7 +86,7 @@ pub fn open(
             continue;
         };
         let (context, namespace) = (Arc::clone(context), Arc::clone(namespace));
-        let serve = move |stream, source| {
+        let serve = move |stream, source, _place| {
             let (context, namespace) = (Arc::clone(&context), Arc::clone(&namespace));
             let guard = context.drain.guard();
             tasks::spawn_guarded(
@@ -89,10 +95,12 @@ pub fn open(
                 outbound::serve(context, namespace, stream, source),
             );
         };
+        // Who a captured connection belongs to is known at once: its place is free again before the next is taken.
+        let places = Arc::new(Semaphore::new(1));
         accepting.spawn_on(
             runtime,
             "accept outbound",
-            accept(is_open.clone(), listener, serve),
+            accept(is_open.clone(), listener, places, serve),
         );
     }
     let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), crate::hbone::PORT);
@@ -102,17 +110,29 @@ pub fn open(
             namespace: Arc::clone(namespace),
             tls,
         });
-        let (context, drain) = (Arc::clone(context), drain.clone());
-        let serve = move |stream, source| {
-            let (context, entrance, drain) = (Arc::clone(&context), Arc::clone(&entrance), drain.clone());
+        let (context, released) = (Arc::clone(context), released.cloned());
+        let serve = move |stream, source, place| {
+            let (context, entrance) = (Arc::clone(&context), Arc::clone(&entrance));
+            let released = released.clone();
             tasks::spawn_guarded("tunnel server", context.drain.guard(), async move {
+                let cut = async {
+                    match released {
+                        Some(released) => released.stopping().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    () = inbound::serve(context, entrance, stream, source) => {}
-                    () = drain.stopping() => {}
+                    () = inbound::serve(context, entrance, (stream, source), place) => {}
+                    () = cut => {}
                 }
             });
         };
-        accepting.spawn_on(runtime, "accept tunnels", accept(is_open, listener, serve));
+        let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        accepting.spawn_on(
+            runtime,
+            "accept tunnels",
+            accept(is_open, listener, places, serve),
+        );
     }
     Ok(Listeners { accepting, open })
 }
@@ -139,16 +159,23 @@ fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<TcpListener
     }
 }
 
-/// Parameters are dropped from the last to the first: `_is_open` goes after the listener.
-async fn accept(_is_open: SyncSender<()>, listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
+/// Accepts while there are places; who finds none waits in the kernel's queue. Parameters are dropped from the last
+/// to the first: `_is_open` goes after the listener.
+async fn accept(
+    _is_open: SyncSender<()>,
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
     let mut refused: Option<Instant> = None;
-    loop {
+    // An error means that the semaphore is closed, which it never is.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, source)) => {
                 if refused.take().is_some() {
                     tracing::info!("accepting connections again");
                 }
-                serve(stream, source);
+                serve(stream, source, place);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

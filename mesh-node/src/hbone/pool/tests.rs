@@ -44,6 +44,9 @@ struct Mesh {
     /// Dropped, it would stop the pool.
     _trigger: Trigger,
     namespace: Arc<Namespace>,
+    /// The source workload's.
+    release: Trigger,
+    released: Drain,
 }
 
 /// A proxy on the loopback.
@@ -86,12 +89,15 @@ impl Mesh {
         let (trigger, drain) = drain::channel();
         let pool = Arc::new(Pool::new(config, tls.clone(), metrics, drain));
         let namespace = Arc::new(Namespace::home().unwrap());
+        let (release, released) = drain::channel();
         Self {
             pool,
             own,
             tls,
             _trigger: trigger,
             namespace,
+            release,
+            released,
         }
     }
 
@@ -138,6 +144,7 @@ impl Mesh {
             peer,
             expected: expected.clone(),
             server_name: None,
+            released: self.released.clone(),
         };
         (
             Key {
@@ -386,10 +393,42 @@ async fn idle_connections_and_those_of_a_gone_workload_are_dropped() {
     .await;
 
     let lease = mesh.lease(server.address).await.unwrap();
-    mesh.pool.forget(1);
+    mesh.release.stop();
+    until("the released workload's connection is gone", || {
+        mesh.pool.drain.in_progress() == 0 && mesh.pool.pairs.lock().is_empty()
+    })
+    .await;
     drop(lease);
-    until("the forgotten connection is gone", || {
-        mesh.pool.drain.in_progress() == 0
+    // Who was about to open one when the workload was released does not leave it behind.
+    drop(mesh.lease(server.address).await);
+    until("the late connection is gone", || {
+        mesh.pool.drain.in_progress() == 0 && mesh.pool.pairs.lock().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_can_not_be_reached_leaves_nothing_in_the_pool() {
+    let mesh = Mesh::new(HboneConfig::default());
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = mesh.lease(gone).await.unwrap_err();
+    assert_eq!(error.reason(), "tunnel_connect");
+    until("the pair is gone", || mesh.pool.pairs.lock().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_takes_no_streams_is_not_kept_idle() {
+    let mesh = Mesh::new(HboneConfig::default());
+    let server = mesh.serve("server").await;
+    let lease = mesh.lease(server.address).await.unwrap();
+    lease.mark_broken();
+    drop(lease);
+    until("the broken connection is gone", || {
+        mesh.pool.pairs.lock().is_empty()
     })
     .await;
 }
