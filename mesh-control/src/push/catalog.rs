@@ -229,16 +229,18 @@ fn update(
 impl Entry {
     fn new(source: Source) -> Self {
         let (shared, own) = match &source {
-            Source::Workload(workload) if workload.attachment.is_some() => {
+            Source::Workload(workload) => {
                 let mut public = Workload::clone(workload);
                 public.attachment = None;
+                // Nobody but its own node, which tells peers of them, has a use for the labels; in a large mesh they
+                // would be a third of every node's memory.
+                public.labels.clear();
                 let own = (
                     workload.node.clone(),
                     Arc::new(EncodedResource::workload(workload)),
                 );
                 (EncodedResource::workload(&public), Some(own))
             }
-            Source::Workload(workload) => (EncodedResource::workload(workload), None),
             Source::Service(service) => (EncodedResource::service(service), None),
             Source::Endpoints(set) => (EncodedResource::endpoints(set), None),
             Source::Trust(bundle) => (EncodedResource::trust(bundle), None),
