@@ -1,9 +1,12 @@
 //! The configuration file of mesh-node: one TOML file, strict. Unknown keys are errors.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::uri::Authority;
 use ipnet::IpNet;
 use mesh_model::NodeName;
 use mesh_runtime::config::duration;
@@ -12,6 +15,26 @@ use serde::Deserialize;
 
 use crate::capture::{KernelLog, OnStop};
 use crate::telemetry::access_log::LoggedConnections;
+
+#[cfg(test)]
+mod tests;
+
+/// Flow-control windows, in bytes: from HTTP/2's own default to its largest (RFC 9113, 6.9.1 and 6.9.2).
+const WINDOWS: RangeInclusive<u32> = 65_535..=2_147_483_647;
+/// Sizes of a frame, in bytes (RFC 9113, 6.5.2).
+const FRAMES: RangeInclusive<u32> = 16_384..=16_777_215;
+/// Counts of streams, connections and attempts: one at least; more than this is a slip of the keyboard.
+const COUNTS: RangeInclusive<usize> = 1..=100_000;
+/// Data-plane threads: more than any machine's cores is a slip, too.
+const THREADS: RangeInclusive<usize> = 1..=4_096;
+
+/// A value that has the right form and still makes no sense. Names the key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}; correct it there and try again")]
+pub struct Senseless {
+    key: &'static str,
+    reason: String,
+}
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,7 +94,7 @@ pub struct NodeConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControlConfig {
-    /// `host:port`.
+    /// `host:port`; an IPv6 address in brackets.
     pub address: String,
     /// The DNS name in its certificate.
     #[serde(default = "server_name")]
@@ -96,7 +119,8 @@ pub struct CaptureConfig {
     pub on_stop: OnStop,
     /// How much the kernel programs log.
     pub kernel_log: KernelLog,
-    /// The cgroup of the proxy itself; the process's own when absent.
+    /// The cgroup of the proxy itself, below the hierarchy's mount point or as a path within it; made if it is not there.
+    /// The process's own when absent.
     pub proxy_cgroup: Option<PathBuf>,
 }
 
@@ -184,6 +208,91 @@ pub struct AccessLogConfig {
     pub connections: LoggedConnections,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// Refuses values that no part of the program could work with.
+    pub fn check(&self) -> Result<(), Senseless> {
+        self.control.check()?;
+        self.hbone.check()?;
+        within(
+            "outbound.connect-attempts",
+            self.outbound.connect_attempts,
+            &COUNTS,
+        )?;
+        not_zero("outbound.connect-timeout", self.outbound.connect_timeout)?;
+        within("threads.workers", self.threads.workers, &THREADS)?;
+        self.log.check().map_err(|error| Senseless {
+            key: "log.filter",
+            reason: error.to_string(),
+        })
+    }
+}
+
+// === impl ControlConfig ===
+
+impl ControlConfig {
+    fn check(&self) -> Result<(), Senseless> {
+        let authority: Option<Authority> = self.address.parse().ok();
+        match authority.and_then(|authority| authority.port_u16()) {
+            Some(1..) if !self.address.contains('@') => Ok(()),
+            _ => Err(Senseless {
+                key: "control.address",
+                reason: format!(
+                    "'{}' is no HOST:PORT, such as 192.0.2.1:15010 or [2001:db8::1]:15010",
+                    self.address
+                ),
+            }),
+        }
+    }
+}
+
+// === impl HboneConfig ===
+
+impl HboneConfig {
+    fn check(&self) -> Result<(), Senseless> {
+        within("hbone.stream-window", self.stream_window, &WINDOWS)?;
+        within("hbone.connection-window", self.connection_window, &WINDOWS)?;
+        within("hbone.max-frame", self.max_frame, &FRAMES)?;
+        within(
+            "hbone.max-streams-per-connection",
+            self.max_streams_per_connection,
+            &COUNTS,
+        )?;
+        within(
+            "hbone.max-connections-per-pair",
+            self.max_connections_per_pair,
+            &COUNTS,
+        )?;
+        not_zero("hbone.connect-timeout", self.connect_timeout)?;
+        not_zero("hbone.idle-timeout", self.idle_timeout)?;
+        not_zero("hbone.ping-interval", self.ping_interval)?;
+        not_zero("hbone.ping-timeout", self.ping_timeout)
+    }
+}
+
+fn within<T: PartialOrd + Display>(
+    key: &'static str,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Result<(), Senseless> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Senseless {
+        key,
+        reason: format!("{value} is not between {} and {}", range.start(), range.end()),
+    })
+}
+
+fn not_zero(key: &'static str, value: Duration) -> Result<(), Senseless> {
+    if value.is_zero() {
+        let reason = "no time is too short".to_owned();
+        return Err(Senseless { key, reason });
+    }
+    Ok(())
+}
+
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
@@ -241,7 +350,7 @@ impl Default for ThreadConfig {
     }
 }
 
-// The ports are those of the reference: 15020 metrics, 15021 readiness, 15000 admin.
+// The ports are those of Istio's proxies, which operators know: 15020 metrics, 15021 readiness, 15000 admin.
 
 fn metrics_listener() -> ListenerConfig {
     ListenerConfig {

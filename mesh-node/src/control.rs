@@ -22,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// HTTP/2 PING: how long an answer is waited for (likewise).
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The keys that name files.
+const TOKEN_FILE: &str = "control.token-file";
+const ROOT_CERTIFICATES: &str = "control.root-certificates";
 /// Longest token file that is read, in bytes.
 const MAX_TOKEN: u64 = 4096;
 
@@ -29,7 +32,7 @@ const MAX_TOKEN: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// A file that the configuration names can't be read.
-    #[error("cannot read {}: {source}; the key {key} in the configuration names it", path.display())]
+    #[error("cannot read {}: {source}; the key {key} in the configuration names it, {}", path.display(), origin(key))]
     File {
         /// The file.
         path: PathBuf,
@@ -39,7 +42,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// A file that the configuration names has no usable content.
-    #[error("{}: {reason}; the key {key} in the configuration names it", path.display())]
+    #[error("{}: {reason}; the key {key} in the configuration names it, {}", path.display(), origin(key))]
     Content {
         /// The file.
         path: PathBuf,
@@ -57,7 +60,7 @@ pub enum ControlError {
         source: tonic::transport::Error,
     },
     /// TCP or TLS did not come about.
-    #[error("cannot connect to the control plane at {address}: {}", causes(source))]
+    #[error("cannot connect to the control plane at {address}: {}", explained(source))]
     Connect {
         /// As configured.
         address: String,
@@ -137,16 +140,15 @@ impl Control {
     }
 
     fn authorization(&self) -> Result<MetadataValue<Ascii>, ControlError> {
-        const KEY: &str = "control.token-file";
         let path = &self.config.token_file;
         let content = |reason: &str| ControlError::Content {
             path: path.clone(),
-            key: KEY,
+            key: TOKEN_FILE,
             reason: reason.to_owned(),
         };
         let file = |source| ControlError::File {
             path: path.clone(),
-            key: KEY,
+            key: TOKEN_FILE,
             source,
         };
         if fs::metadata(path).map_err(file)?.len() > MAX_TOKEN {
@@ -155,9 +157,7 @@ impl Control {
         let token = fs::read_to_string(path).map_err(file)?;
         let token = token.trim();
         if token.is_empty() {
-            return Err(content(
-                "is empty; create a token with 'mesh-control token create --node NAME'",
-            ));
+            return Err(content("is empty"));
         }
         let mut value = MetadataValue::try_from(format!("Bearer {token}"))
             .map_err(|_| content("is no join token: it has characters that no token has"))?;
@@ -166,16 +166,15 @@ impl Control {
     }
 
     fn roots(&self) -> Result<Vec<TrustAnchor<'static>>, ControlError> {
-        const KEY: &str = "control.root-certificates";
         let path = &self.config.root_certificates;
         let content = |reason: String| ControlError::Content {
             path: path.clone(),
-            key: KEY,
+            key: ROOT_CERTIFICATES,
             reason,
         };
         let pem = fs::read(path).map_err(|source| ControlError::File {
             path: path.clone(),
-            key: KEY,
+            key: ROOT_CERTIFICATES,
             source,
         })?;
         let mut roots = CertificateDer::pem_slice_iter(&pem)
@@ -208,16 +207,64 @@ impl Session {
     }
 }
 
-/// All causes of an error, for the outermost alone ("transport error") says nothing.
+/// Where the content of a key's file comes from.
+fn origin(key: &str) -> &'static str {
+    if key == TOKEN_FILE {
+        "and 'mesh-control token create --node NAME' makes the token"
+    } else {
+        "and 'mesh-control ca root' prints the roots"
+    }
+}
+
+/// The causes of a failure to connect, and which keys to look at.
+fn explained(error: &tonic::transport::Error) -> String {
+    let causes = causes(error);
+    let advice = if causes.contains("certificate") {
+        "control.root-certificates must hold what 'mesh-control ca root' prints, and control.server-name its \
+         server.server-name"
+    } else {
+        "does mesh-control run there, and is control.address its server.address?"
+    };
+    format!("{causes}; {advice}")
+}
+
+/// All causes of an error, each said once, for the outermost alone ("transport error") says nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
+        let message = error.to_string();
+        if !text.contains(&message) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
         }
-        text.push_str(&error.to_string());
         cause = error.source();
     }
     if text.is_empty() { error.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_each_cause_once() {
+        let inner = io::Error::other("refused");
+        let middle = io::Error::other(inner);
+        let outer = io::Error::new(io::ErrorKind::Other, middle);
+        assert_eq!(causes(&outer), "refused");
+    }
+
+    #[test]
+    fn says_where_a_missing_file_comes_from() {
+        let error = |key| {
+            let source = io::ErrorKind::NotFound.into();
+            let path = PathBuf::from("/etc/nodemesh/file");
+            ControlError::File { path, key, source }.to_string()
+        };
+        assert!(error(TOKEN_FILE).contains("mesh-control token create --node NAME"));
+        assert!(error(ROOT_CERTIFICATES).contains("mesh-control ca root"));
+    }
 }

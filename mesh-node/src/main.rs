@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use mesh_node::config::Config;
 use mesh_node::{app, capture};
@@ -32,10 +32,23 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mesh-node: {error:#}");
+            eprintln!("mesh-node: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each said once: some messages hold their cause's text already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text.push_str(separator);
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Says what is wrong with the configuration, or with this machine as a node.
@@ -57,6 +70,9 @@ fn check(config: &Config) -> Result<()> {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let config: Config = config::load(&arguments.config)?;
+    config
+        .check()
+        .with_context(|| arguments.config.display().to_string())?;
     if arguments.check {
         return check(&config);
     }

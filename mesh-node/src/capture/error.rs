@@ -11,7 +11,7 @@ pub enum CaptureError {
     #[error("capture cannot work here: {}", describe(.0))]
     Unsupported(Vec<Probe>),
     /// A cgroup cannot be used.
-    #[error("cgroup {}: cannot {action}; is it a directory of a cgroup2 file system?", path.display())]
+    #[error("cgroup {}: cannot {action}: {source}; is it a directory of a cgroup2 file system?", path.display())]
     Cgroup {
         /// Its directory.
         path: PathBuf,
@@ -21,7 +21,10 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// A pin, or the folder of pins, cannot be used.
-    #[error("{}: cannot {action}; capture.pin-directory must lie on a bpffs that this process may write", path.display())]
+    #[error(
+        "{}: cannot {action}: {source}; capture.pin-directory must lie on a bpffs that this process may write",
+        path.display()
+    )]
     Pins {
         /// The file or folder.
         path: PathBuf,
@@ -53,7 +56,9 @@ pub enum CaptureError {
         expected: String,
     },
     /// The kernel refused the programs.
-    #[error("cannot load the kernel program or map {name}; `mesh-node --check` says what the kernel lacks")]
+    #[error(
+        "cannot load the kernel program or map {name}: {source}; `mesh-node --check` says what the kernel lacks"
+    )]
     Load {
         /// Program or map, or the whole object.
         name: String,
@@ -61,7 +66,10 @@ pub enum CaptureError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A program could not be attached.
-    #[error("cannot attach {hook} to cgroup {}", path.display())]
+    #[error(
+        "cannot attach {hook} to cgroup {}: {source}; `bpftool cgroup show` lists what others attached there",
+        path.display()
+    )]
     Attach {
         /// The hook.
         hook: &'static str,
@@ -71,7 +79,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// A map could not be read or written.
-    #[error("kernel map {map}: cannot {action}")]
+    #[error("kernel map {map}: cannot {action}: {source}")]
     Map {
         /// Name of the map.
         map: &'static str,
