@@ -204,7 +204,7 @@ fn workload_table(workloads: &[WorkloadStatus]) -> String {
         let local = workload.local.as_ref();
         let state = local.map(|local| match (&local.waiting_for, local.is_captured) {
             (_, true) => "captured".to_owned(),
-            (Some(reason), false) => format!("waits for {reason}"),
+            (Some(reason), false) => format!("waits: {reason}"),
             (None, false) => "not captured".to_owned(),
         });
         table.push([

@@ -82,7 +82,8 @@ pub fn read(folder: &Path) -> Load {
             }
         }
     }
-    if walk.files.is_empty() {
+    // A folder that is not there has been reported as just that.
+    if walk.files.is_empty() && folder.is_dir() {
         let message = "the folder holds no manifest";
         let remedy = "put *.yaml, *.yml or *.json files there, or check source.folder in the configuration";
         report.warning(&Origin::file(folder), "", message, remedy);

@@ -24,14 +24,14 @@ fn shows_what_a_workload_waits_for() {
         cgroup: "/sys/fs/cgroup/shop/web-1".to_owned(),
         network_namespace: None,
         is_captured: false,
-        waiting_for: Some("its cgroup\nto appear".to_owned()),
+        waiting_for: Some("its cgroup has\nto appear".to_owned()),
         open_connections: 3,
     };
     let text = workload_table(&[workload("shop/web-1", Some(local)), workload("shop/web-2", None)]);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(
-        lines[1].contains("10.1.0.2,fd00:1::2   own       yes    waits for its cgroup to appear"),
+        lines[1].contains("10.1.0.2,fd00:1::2   own       yes    waits: its cgroup has to appear"),
         "{text}"
     );
     assert!(lines[1].ends_with(" 3"), "{text}");
