@@ -271,7 +271,7 @@ impl HboneConfig {
     }
 }
 
-fn within<T: PartialOrd + Display>(
+fn within<T: Copy + PartialOrd + Display>(
     key: &'static str,
     value: T,
     range: &RangeInclusive<T>,

@@ -253,7 +253,7 @@ mod tests {
     fn says_each_cause_once() {
         let inner = io::Error::other("refused");
         let middle = io::Error::other(inner);
-        let outer = io::Error::new(io::ErrorKind::Other, middle);
+        let outer = io::Error::other(middle);
         assert_eq!(causes(&outer), "refused");
     }
 

@@ -66,7 +66,9 @@ pub(super) enum Received {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Violation {
     /// The node's name is not the token's.
-    #[error("the request says that it comes from node '{0}', and the join token belongs to node '{1}'; correct node.name or control.token-file there")]
+    #[error(
+        "the request says that it comes from node '{0}', and the join token belongs to node '{1}'; correct node.name or control.token-file there"
+    )]
     Misnamed(String, NodeName),
     /// Too many names.
     #[error(
