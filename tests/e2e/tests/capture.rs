@@ -18,7 +18,7 @@ use mesh_harness::{Workload, until};
 
 static SHOP: Turns<Shop> = Turns::new(Shop::open);
 
-/// Where connections that are captured are delivered (design: ports).
+/// Where connections that are captured are delivered (ARCHITECTURE.md: ports).
 const OUTBOUND_PORT: u16 = 15001;
 const TUNNEL_PORT: u16 = 15008;
 const PROBE: &str = env!("CARGO_BIN_EXE_mesh-probe");

@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
 /// A command of mesh-control that works on files alone.
 const COMMAND: Duration = Duration::from_secs(20);
-/// Where it serves nodes (design: ports).
+/// Where it serves nodes (ARCHITECTURE.md: ports).
 const PORT: u16 = 15010;
 /// Where it serves metrics and readiness.
 const ADMIN_PORT: u16 = 15012;

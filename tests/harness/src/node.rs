@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(30);
 /// A manifest is noticed, pushed, and its workload's listeners opened.
 const ENROLMENT: Duration = Duration::from_secs(20);
-/// Where the process answers (design: ports).
+/// Where the process answers (ARCHITECTURE.md: ports).
 const ADMIN_PORT: u16 = 15000;
 const METRICS_PORT: u16 = 15020;
 const READINESS_PORT: u16 = 15021;
