@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_model::{ActiveConnections, NetworkMode, Workload};
+use mesh_runtime::drain::Drain;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -41,6 +42,8 @@ pub struct Connected {
     pub peer: String,
     /// `hbone`, `local` or `plaintext`.
     pub transport: &'static str,
+    /// Stops when the destination is released, if it is a workload of this node.
+    destination: Option<Drain>,
     /// Held for as long as the stream is.
     lease: Option<Lease>,
     /// Likewise.
@@ -102,11 +105,9 @@ async fn locally(context: &Context, workload: &Workload, address: SocketAddr) ->
         let text = format!("the workload {} does not have this address", workload.name);
         return Err(failed(std::io::Error::other(text)));
     }
-    Ok(Connected::new(
-        Side::Tcp(stream),
-        workload.identity.to_string(),
-        "local",
-    ))
+    let mut connected = Connected::new(Side::Tcp(stream), workload.identity.to_string(), "local");
+    connected.destination = Some(local.drain.clone());
+    Ok(connected)
 }
 
 async fn in_clear(
@@ -174,8 +175,21 @@ impl Connected {
             side,
             peer,
             transport,
+            destination: None,
             lease: None,
             active: None,
+        }
+    }
+
+    /// Waits until the destination is released, which only a workload of this node ever is here: another node's is
+    /// released there, and the stream with it.
+    pub fn released(&self) -> impl Future<Output = ()> + Send + use<> {
+        let destination = self.destination.clone();
+        async move {
+            match destination {
+                Some(destination) => destination.stopping().await,
+                None => std::future::pending().await,
+            }
         }
     }
 }

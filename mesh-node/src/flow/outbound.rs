@@ -88,7 +88,11 @@ async fn carry(
         () = local.drain.stopping() => return Err(Failure::Released),
     };
     let (sent, received) = report.open(context);
-    let result = relay(client, &mut server.side, sent, received, &local.drain).await;
+    let released = server.released();
+    let result = tokio::select! {
+        result = relay(client, &mut server.side, sent, received, &local.drain) => result,
+        () = released => Err(Failure::Released),
+    };
     if result.is_err() {
         server.side.reset();
     }
