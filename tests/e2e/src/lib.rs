@@ -3,7 +3,9 @@
 
 #![expect(clippy::missing_panics_doc, reason = "panics are how tests fail")]
 
+pub mod crowd;
 pub mod kernel;
+pub mod outcomes;
 pub mod rogue;
 pub mod servers;
 pub mod shop;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -28,6 +29,7 @@ pub struct WorkloadManifest {
     network_namespace: Option<String>,
     labels: Vec<(String, String)>,
     ports: Vec<(String, u16)>,
+    is_ready: bool,
 }
 
 /// A `Service` manifest.
@@ -114,7 +116,20 @@ impl WorkloadManifest {
             network_namespace: own.then(|| workload.place.netns().path().display().to_string()),
             labels: vec![("app".to_owned(), workload.name.clone())],
             ports: Vec::new(),
+            is_ready: true,
         }
+    }
+
+    /// Other addresses than the topology's.
+    pub fn addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.addresses = addresses.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Whether it gets new connections; it does by default.
+    pub fn ready(mut self, is_ready: bool) -> Self {
+        self.is_ready = is_ready;
+        self
     }
 
     /// Another name than the topology's.
@@ -178,6 +193,9 @@ impl WorkloadManifest {
         );
         if let Some(path) = &self.network_namespace {
             push(&mut yaml, format_args!("  networkNamespace: {path}\n"));
+        }
+        if !self.is_ready {
+            yaml.push_str("  ready: false\n");
         }
         if !self.ports.is_empty() {
             yaml.push_str("  ports:\n");

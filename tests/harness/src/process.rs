@@ -140,6 +140,20 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// The most resident memory that it ever had, in bytes, and how many threads it has now: VmHWM and Threads of
+    /// /proc/PID/status.
+    pub fn peak_bytes_and_threads(&self) -> Result<(u64, u64)> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let number = |key: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        let peak = number("VmHWM:").with_context(|| format!("no VmHWM in {path}: the process has ended"))?;
+        let threads = number("Threads:").with_context(|| format!("no Threads in {path}"))?;
+        Ok((peak * 1024, threads))
+    }
+
     /// How many files it has open.
     pub fn open_files(&self) -> Result<usize> {
         let path = format!("/proc/{}/fd", self.id());

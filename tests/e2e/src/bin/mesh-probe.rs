@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -17,6 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// One GET needs little stack, and a burst is a thousand threads.
 const STACK: usize = 128 * 1024;
 
+/// Between attempts after a failure: failures come at once, and a second of them should not fill a log.
+const FAILURE_PAUSE: Duration = Duration::from_millis(5);
 /// Longest that a test takes to measure what is held.
 const HOLD: Duration = Duration::from_mins(2);
 
@@ -35,9 +37,13 @@ fn main() -> Result<()> {
         ["burst", address, count] => burst(address.parse()?, count.parse()?),
         ["hold", address, count] => hold(address.parse()?, count.parse()?),
         ["steady", address, seconds] => steady(address.parse()?, Duration::from_secs(seconds.parse()?)),
+        ["outcomes", address, path, seconds] => {
+            outcomes(address.parse()?, path, Duration::from_secs(seconds.parse()?))
+        }
         ["topology"] => topology(),
         _ => bail!(
-            "usage: mesh-probe peer ADDR | short|burst|hold ADDR COUNT | steady ADDR SECONDS | topology"
+            "usage: mesh-probe peer ADDR | short|burst|hold ADDR COUNT | steady ADDR SECONDS | \
+             outcomes ADDR PATH SECONDS | topology"
         ),
     }
 }
@@ -132,6 +138,60 @@ fn steady(address: SocketAddr, limit: Duration) -> Result<()> {
     }
     println!("ok {count}");
     Ok(())
+}
+
+/// Requests on fresh connections until the test says so, whatever becomes of them. Prints each run of equal outcomes
+/// at its end: when it began and ended, in milliseconds since 1970, how long it was, and the outcome.
+fn outcomes(address: SocketAddr, path: &str, limit: Duration) -> Result<()> {
+    let mut go = Go::new(limit)?;
+    let mut run: Option<(u128, u128, u64, String)> = None;
+    loop {
+        let is_over = go.is_given()?;
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let outcome = attempt(address, path).unwrap_or_else(|failure| failure);
+        let is_failure = !outcome.starts_with("ok ");
+        match &mut run {
+            Some((_, last, count, same)) if *same == outcome => {
+                *last = begun;
+                *count += 1;
+            }
+            _ => {
+                if let Some((first, last, count, outcome)) = run.replace((begun, begun, 1, outcome)) {
+                    println!("run {first} {last} {count} {outcome}");
+                }
+            }
+        }
+        if is_over {
+            break;
+        }
+        if is_failure {
+            thread::sleep(FAILURE_PAUSE);
+        }
+    }
+    if let Some((first, last, count, outcome)) = run {
+        println!("run {first} {last} {count} {outcome}");
+    }
+    println!("over");
+    Ok(())
+}
+
+/// One request on a connection of its own: the answer's body, or where and how it failed.
+fn attempt(address: SocketAddr, path: &str) -> std::result::Result<String, String> {
+    let failed = |place: &'static str| move |error: io::Error| format!("{place} {:?}", error.kind());
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE).map_err(failed("connect"))?;
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .map_err(failed("prepare"))?;
+    let text = format!("GET {path} HTTP/1.0\r\nhost: probe\r\n\r\n");
+    stream.write_all(text.as_bytes()).map_err(failed("write"))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(failed("read"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(format!("ok {}", body.trim())),
+        Some((head, _)) => Err(format!("answer {}", head.lines().next().unwrap_or_default())),
+        None => Err("read UnexpectedEof".to_owned()),
+    }
 }
 
 /// A topology that lives until this process is killed.
