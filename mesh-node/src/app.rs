@@ -41,7 +41,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::Readings;
 use crate::workloads::listeners::OUTBOUND_PORT;
-use crate::workloads::manager::{Manager as WorkloadManager, Reasons};
+use crate::workloads::manager::{Known, Manager as WorkloadManager, Reasons};
 
 /// The port of inbound plaintext.
 const INBOUND_PORT: u16 = 15006;
@@ -225,7 +225,13 @@ impl Node {
             cache: self.client.cache.clone(),
         };
         tasks.spawn("configuration on disk", keeper.run(is_configured.clone()));
-        let enrolment = tasks.spawn("workloads", manager.run(is_configured, self.drain));
+        let status = Arc::clone(&self.client.status);
+        let known = move || match (is_configured(), status.lock().is_stale) {
+            (false, _) => Known::Nothing,
+            (true, true) => Known::Former,
+            (true, false) => Known::Current,
+        };
+        let enrolment = tasks.spawn("workloads", manager.run(known, self.drain));
         tasks.spawn("certificates", self.identities.run());
         tasks.spawn("control plane", self.client.run(session));
         running.met();

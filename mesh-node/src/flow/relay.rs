@@ -4,13 +4,19 @@
 //! with a reset, so that no peer takes a broken connection for a complete one.
 
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mesh_runtime::drain::Drain;
 use prometheus_client::metrics::counter::Counter;
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use crate::net::side::{Reader, Side, Writer};
+
+/// How long one side is given to take what the other sent before it broke the connection.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// Bytes in one direction: for the connection itself, and for the node's metrics.
 #[derive(Debug)]
@@ -66,7 +72,19 @@ async fn pump(
 ) -> Result<(), Failure> {
     while let Some(bytes) = from.read().await.map_err(&read_failed)? {
         let length = bytes.len();
-        to.write(bytes).await.map_err(&write_failed)?;
+        {
+            let mut writing = pin!(to.write(bytes));
+            let written = tokio::select! {
+                biased;
+                written = &mut writing => written.map_err(&write_failed),
+                // Who does not take what is written would keep the other's end from being noticed, for good.
+                () = from.broken() => match Box::pin(timeout(AFTERMATH, writing)).await {
+                    Ok(written) => written.map_err(&write_failed),
+                    Err(_) => Err(read_failed(io::ErrorKind::ConnectionReset.into())),
+                },
+            };
+            written?;
+        }
         from.consumed(length).map_err(&read_failed)?;
         count.connection.fetch_add(length as u64, Ordering::Relaxed);
         count.metric.inc_by(length as u64);

@@ -4,7 +4,7 @@
 use super::{inbound, outbound};
 
 /// Bytes of one outbound connection's future.
-const OUTBOUND: usize = 3 * 1024;
+const OUTBOUND: usize = 3 * 1024 + 256;
 /// Bytes of one tunnel's future at the server.
 const TUNNEL: usize = 14 * 1024;
 

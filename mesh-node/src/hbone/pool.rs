@@ -29,6 +29,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Streams in the least loaded connection from which on a pair is hot and gets another one.
 const HOT_STREAMS: usize = 8;
+/// Connections that one stream has opened for it. A peer that takes no stream in any of them wants none.
+const OPENINGS: usize = 3;
 /// Connections that a pair gets for being hot; more come only when all are full.
 const HOT_CONNECTIONS: usize = 4;
 
@@ -128,14 +130,16 @@ impl Pool {
         own: &Arc<Material>,
     ) -> Result<Lease, TunnelError> {
         let pair = Arc::clone(self.pairs.lock().entry(key.clone()).or_default());
+        let mut openings = 0;
         loop {
-            let mut progress = match self.attempt(&pair) {
+            let mut progress = match self.attempt(&pair, openings < OPENINGS) {
                 Attempt::Leased(lease) => {
                     self.warm_up(&pair, key, endpoint, own);
                     return Ok(lease);
                 }
                 Attempt::Wait(progress) => progress,
                 Attempt::Open(done, progress) => {
+                    openings += 1;
                     self.spawn_open(
                         done,
                         Arc::clone(&pair),
@@ -156,23 +160,15 @@ impl Pool {
         }
     }
 
-    fn attempt(&self, pair: &Pair) -> Attempt {
+    fn attempt(&self, pair: &Pair, may_open: bool) -> Attempt {
         let mut state = pair.state.lock();
-        let usable = state
-            .tunnels
-            .iter()
-            .filter(|t| !t.is_broken.load(Ordering::Relaxed));
-        if let Some(tunnel) = usable.min_by_key(|t| t.load()) {
-            let limit = self
-                .config
-                .max_streams_per_connection
-                .min(tunnel.send.current_max_send_streams());
-            if tunnel.load() < limit {
-                tunnel.streams.fetch_add(1, Ordering::Relaxed);
-                return Attempt::Leased(Lease {
-                    tunnel: Arc::clone(tunnel),
-                });
-            }
+        // One that has room, and not the least loaded: a peer may take fewer streams in one than in another, or none.
+        let has_room = |t: &&Arc<Tunnel>| !t.is_broken.load(Ordering::Relaxed) && t.load() < self.limit(t);
+        if let Some(tunnel) = state.tunnels.iter().filter(has_room).min_by_key(|t| t.load()) {
+            tunnel.streams.fetch_add(1, Ordering::Relaxed);
+            return Attempt::Leased(Lease {
+                tunnel: Arc::clone(tunnel),
+            });
         }
         // Closed while it is set: the task has panicked, and nobody opens anything.
         if let Some(progress) = &state.opening
@@ -180,12 +176,19 @@ impl Pool {
         {
             return Attempt::Wait(progress.clone());
         }
-        if state.tunnels.len() >= self.config.max_connections_per_pair {
+        if !may_open || state.tunnels.len() >= self.config.max_connections_per_pair {
             return Attempt::Full(state.tunnels.len());
         }
         let (done, progress) = watch::channel(None);
         state.opening = Some(progress.clone());
         Attempt::Open(done, progress)
+    }
+
+    /// Streams that a connection may have: ours or the peer's limit.
+    fn limit(&self, tunnel: &Tunnel) -> usize {
+        self.config
+            .max_streams_per_connection
+            .min(tunnel.send.current_max_send_streams())
     }
 
     /// Opens a further connection in the background when the pair is hot.
@@ -299,7 +302,9 @@ impl Pool {
                 continue;
             }
             let idle = since.get_or_insert_with(Instant::now).elapsed();
-            let is_useless = self.drain.is_stopping() || tunnel.is_broken.load(Ordering::Relaxed);
+            let takes_none =
+                tunnel.is_broken.load(Ordering::Relaxed) || tunnel.send.current_max_send_streams() == 0;
+            let is_useless = takes_none || self.drain.is_stopping();
             if is_useless || idle >= self.config.idle_timeout {
                 return;
             }

@@ -3,6 +3,7 @@
 //! Memory is held only while bytes are on their way: a side that waits owns no buffer, so that an idle connection
 //! costs little more than its socket. Back-pressure goes through: nothing is read that can't be written.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 
@@ -45,7 +46,13 @@ pub enum Reader<'a> {
         size: usize,
     },
     /// Of an HTTP/2 stream.
-    Stream(&'a mut RecvStream),
+    Stream {
+        /// The half.
+        half: &'a mut RecvStream,
+        /// Read while something else was written, in order. No more than the stream's window, of which it is a part
+        /// until it is `consumed`.
+        ahead: VecDeque<io::Result<Bytes>>,
+    },
 }
 
 /// The writing half of a side.
@@ -71,7 +78,11 @@ impl Side {
                 };
                 (reader, Writer::Tcp(write))
             }
-            Side::Stream { send, receive } => (Reader::Stream(receive), Writer::Stream(send)),
+            Side::Stream { send, receive } => {
+                let ahead = VecDeque::new();
+                let reader = Reader::Stream { half: receive, ahead };
+                (reader, Writer::Stream(send))
+            }
         }
     }
 
@@ -92,14 +103,33 @@ impl Reader<'_> {
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         match self {
             Reader::Tcp { half, buffer, size } => read_tcp(half, buffer, size).await,
-            Reader::Stream(receive) => match receive.data().await {
-                Some(Ok(bytes)) => {
-                    // Data in hand counts against the window until `consumed`.
-                    Ok(Some(bytes))
+            Reader::Stream { half, ahead } => {
+                if let Some(read) = ahead.pop_front() {
+                    return read.map(Some);
                 }
-                Some(Err(error)) => Err(stream_error(error)),
-                None => Ok(None),
-            },
+                // Data in hand counts against the window until `consumed`.
+                half.data().await.transpose().map_err(stream_error)
+            }
+        }
+    }
+
+    /// Returns when the peer has broken the connection; to be watched while nothing is read. What it sent before is
+    /// still to be read, and then the error.
+    pub async fn broken(&mut self) {
+        match self {
+            // The socket's error is left where it is: without it, the next read would be an end. And that the wait
+            // itself fails says that the runtime is going.
+            Reader::Tcp { half, .. } => drop(half.ready(Interest::ERROR).await),
+            Reader::Stream { half, ahead } => {
+                while let Some(read) = half.data().await {
+                    let is_error = read.is_err();
+                    ahead.push_back(read.map_err(stream_error));
+                    if is_error {
+                        return;
+                    }
+                }
+                std::future::pending().await
+            }
         }
     }
 
@@ -107,10 +137,7 @@ impl Reader<'_> {
     pub fn consumed(&mut self, bytes: usize) -> io::Result<()> {
         match self {
             Reader::Tcp { .. } => Ok(()),
-            Reader::Stream(receive) => receive
-                .flow_control()
-                .release_capacity(bytes)
-                .map_err(stream_error),
+            Reader::Stream { half, .. } => half.flow_control().release_capacity(bytes).map_err(stream_error),
         }
     }
 }

@@ -43,6 +43,18 @@ pub enum EnrolError {
     Capture(#[from] CaptureError),
 }
 
+/// What the snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Empty: there is no configuration yet.
+    Nothing,
+    /// What was true when a former process wrote it to disk. Whom it does not name may have come since: nobody is
+    /// released for that, or his traffic would go past the mesh until the control plane is back.
+    Former,
+    /// What the control plane says.
+    Current,
+}
+
 /// Why local workloads are not enrolled, by name: for the admin API.
 pub type Reasons = Arc<Mutex<BTreeMap<ResourceName, String>>>;
 
@@ -86,20 +98,16 @@ struct Enrolled {
 impl Manager {
     /// Runs until `drain` stops. Leaves enrolled what is, so that nothing goes past the mesh meanwhile; closes the
     /// listeners.
-    pub async fn run(self, is_configured: impl Fn() -> bool + Send + Sync + 'static, drain: Drain) {
+    pub async fn run(self, known: impl Fn() -> Known + Send + Sync + 'static, drain: Drain) {
         let mut changes = self.context.store.watch();
         let manager = Arc::new(self);
         let state = Arc::new(Mutex::new(State::default()));
-        let is_configured = Arc::new(is_configured);
         while !drain.is_stopping() {
             changes.borrow_and_update();
-            let (manager, state, is_configured) = (
-                Arc::clone(&manager),
-                Arc::clone(&state),
-                Arc::clone(&is_configured),
-            );
+            let (manager, state) = (Arc::clone(&manager), Arc::clone(&state));
+            let known = known();
             // Attaching programs and entering namespaces are system calls that may take a moment.
-            let pass = tokio::task::spawn_blocking(move || manager.pass(&mut state.lock(), is_configured()));
+            let pass = tokio::task::spawn_blocking(move || manager.pass(&mut state.lock(), known));
             if let Err(error) = pass.await {
                 tracing::error!(%error, "a pass over the workloads failed");
             }
@@ -111,7 +119,7 @@ impl Manager {
         }
     }
 
-    fn pass(&self, state: &mut State, is_configured: bool) {
+    fn pass(&self, state: &mut State, known: Known) {
         let snapshot = self.context.store.load();
         let wanted: BTreeMap<&ResourceName, &Arc<Workload>> = snapshot
             .workloads()
@@ -141,8 +149,10 @@ impl Manager {
         Self::close_unused(state);
         *self.reasons.lock() = reasons;
         self.context.metrics.set_enrolled(state.enrolled.len());
-        if is_configured {
+        if known == Known::Current {
             self.retain_once(state);
+        }
+        if known != Known::Nothing {
             self.enrolled.met();
         }
     }
@@ -278,7 +288,7 @@ impl Manager {
         Ok(())
     }
 
-    /// Once the configuration is known, what a former process left enrolled and nobody wants is released.
+    /// Once the configuration of now is known, what a former process left enrolled and nobody wants is released.
     fn retain_once(&self, state: &mut State) {
         if state.has_retained {
             return;

@@ -157,3 +157,48 @@ async fn a_server_that_does_not_read_stops_the_client() {
     assert!(written.is_err(), "64 MiB went nowhere");
     relayed.release.stop();
 }
+
+#[tokio::test]
+async fn a_reset_is_noticed_though_nobody_reads() {
+    let mut relayed = relayed().await;
+    let chunk = vec![7; 65536];
+    // Until everything between the two is full: the relay can't write, and so it does not read.
+    while timeout(Duration::from_millis(300), relayed.client.write_all(&chunk))
+        .await
+        .is_ok()
+    {}
+    socket::reset_on_close(&relayed.client);
+    drop(relayed.client);
+    let failure = timeout(DEADLINE, relayed.outcome).await.unwrap().unwrap().0;
+    let failure = failure.unwrap_err();
+    assert!(
+        matches!(failure, Failure::Broken { side: "client", .. }),
+        "{failure}"
+    );
+    let error = read_to_end(&mut relayed.server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_reset_is_delivered_to_a_slow_reader_and_is_no_end() {
+    let mut relayed = relayed().await;
+    let chunk = vec![7; 65536];
+    let mut sent = 0;
+    while let Ok(Ok(count)) = timeout(Duration::from_millis(300), relayed.server.write(&chunk)).await {
+        sent += count;
+    }
+    socket::reset_on_close(&relayed.server);
+    drop(relayed.server);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut got = 0;
+    let mut buffer = vec![0; 65536];
+    let error = loop {
+        match timeout(DEADLINE, relayed.client.read(&mut buffer)).await.unwrap() {
+            Ok(0) => panic!("a reset was taken for an end after {got} of {sent} bytes"),
+            Ok(count) => got += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(got > 0);
+}
