@@ -128,7 +128,7 @@ impl Reader<'_> {
                         return;
                     }
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -316,11 +316,7 @@ fn a_neighbour_whose_manifest_has_somebody_elses_address_gets_no_clear_text_out_
             "a secret left the node"
         );
     }
-    lab.shop
-        .mesh
-        .manifests
-        .remove("shop-liar.yaml")
-        .unwrap_or_default();
+    lab.shop.mesh.manifests.remove("workload-shop-liar.yaml").unwrap();
 }
 
 #[test]
