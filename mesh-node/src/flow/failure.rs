@@ -1,6 +1,7 @@
 //! How a connection failed: one closed list, which metrics label and logs name.
 
 use std::io;
+use std::time::Duration;
 
 use mesh_model::ResourceName;
 
@@ -51,6 +52,9 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// No endpoint took the connection in the time that there is for all of them.
+    #[error("no endpoint took the connection within {} s", .0.as_secs())]
+    ConnectTimeout(Duration),
     /// The tunnel to the destination's node could not be built, or its proxy refused.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
@@ -86,6 +90,7 @@ impl Failure {
             Failure::UnknownWorkload(_) => "unknown_workload",
             Failure::NoCertificate(_) => "no_certificate",
             Failure::Connect { .. } => "connect",
+            Failure::ConnectTimeout(_) => "connect_timeout",
             Failure::Tunnel(error) => error.reason(),
             Failure::Accept(error) => error.reason(),
             Failure::BadRequest(_) => "bad_request",

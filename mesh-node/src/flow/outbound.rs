@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_model::{Destination, EndpointSet, ResourceName, Service, Snapshot};
 use tokio::net::TcpStream;
@@ -17,6 +18,10 @@ use crate::net::namespace::Namespace;
 use crate::net::side::Side;
 use crate::net::socket;
 use crate::resilience::balance;
+
+/// Longest time until a connection has come about, whatever is tried for it: certificates waited for, tunnels opened,
+/// further endpoints. Three attempts of ten seconds, the defaults.
+const CONNECT_PHASE: Duration = Duration::from_secs(30);
 
 /// What a destination stands for.
 #[derive(Debug)]
@@ -86,6 +91,7 @@ async fn carry(
     let mut server = tokio::select! {
         connected = connect_to(context, local, report, &target) => connected?,
         () = local.drain.stopping() => return Err(Failure::Released),
+        () = tokio::time::sleep(CONNECT_PHASE) => return Err(Failure::ConnectTimeout(CONNECT_PHASE)),
     };
     let (sent, received) = report.open(context);
     let released = server.released();

@@ -11,11 +11,11 @@ use mesh_e2e::traffic::{Probe, curl};
 use mesh_harness::{Mesh, NodeProxy, until};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_mesh-probe");
-/// Certificates are valid from a minute before they are signed, for clocks that are behind: three minutes in all.
-const LIFETIME: &str = "2m";
-/// Half of their three minutes is over after so long.
-const HALF: Duration = Duration::from_secs(30);
-/// Half of the lifetime, and time for a retry.
+/// Certificates are valid from a tenth of this before they are signed, for clocks that are behind.
+const LIFETIME: &str = "1m";
+/// Half of their 66 seconds is over so long after they are signed.
+const HALF: Duration = Duration::from_secs(27);
+/// That, and time for a retry.
 const RENEWAL: Duration = Duration::from_secs(45);
 /// A step's news reaches every node.
 const NEWS: Duration = Duration::from_secs(2);
