@@ -63,11 +63,16 @@ pub fn run(config: Config, log: LogHandle) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the admin thread")?;
-    let result = admin.block_on(Node::new(config, log, Arc::clone(&capture), data.handle())?.run());
+    let result = Node::new(config, log, Arc::clone(&capture), data.handle())
+        .and_then(|node| admin.block_on(node.run()));
     // Ends every task, so that nothing uses the capture any more.
     admin.shutdown_timeout(CUT_OFF);
     data.shutdown_timeout(CUT_OFF);
-    stop(capture);
+    // After a start that failed, whom a former process captured stays captured: released, his traffic would go past
+    // the mesh because a port was taken.
+    if result.is_ok() {
+        stop(capture);
+    }
     result
 }
 

@@ -134,7 +134,10 @@ impl Pool {
         loop {
             let mut progress = match self.attempt(&pair, openings < OPENINGS) {
                 Attempt::Leased(lease) => {
-                    self.warm_up(&pair, key, endpoint, own);
+                    // The least loaded of them: when it is hot, all are.
+                    if lease.tunnel.load() >= HOT_STREAMS {
+                        self.warm_up(&pair, key, endpoint, own);
+                    }
                     return Ok(lease);
                 }
                 Attempt::Wait(progress) => progress,
@@ -191,12 +194,11 @@ impl Pool {
             .min(tunnel.send.current_max_send_streams())
     }
 
-    /// Opens a further connection in the background when the pair is hot.
+    /// Opens a further connection to a hot pair, in the background.
     fn warm_up(self: &Arc<Self>, pair: &Arc<Pair>, key: &Key, endpoint: &Endpoint, own: &Arc<Material>) {
         let done = {
             let mut state = pair.state.lock();
-            let is_hot = state.tunnels.iter().all(|t| t.load() >= HOT_STREAMS);
-            if !is_hot || state.opening.is_some() || state.tunnels.len() >= HOT_CONNECTIONS {
+            if state.opening.is_some() || state.tunnels.len() >= HOT_CONNECTIONS {
                 return;
             }
             let (done, progress) = watch::channel(None);

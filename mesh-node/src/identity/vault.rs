@@ -97,14 +97,6 @@ impl Vault {
         remove(&self.path(identity));
     }
 
-    /// Removes everything, and the directory.
-    pub fn destroy(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
     fn path(&self, identity: &Identity) -> PathBuf {
         // Neither part can have an underscore or a slash, so that no two identities share a file.
         let name = format!(

@@ -68,6 +68,28 @@ pub struct Entry<'a> {
     pub failure: Option<(&'static str, String)>,
 }
 
+/// One line with every field of an entry: tracing's level is a part of the macro's name, so a function can't take it.
+macro_rules! line {
+    ($entry:expr, $level:ident, $message:literal $(, $more:ident)*) => {
+        tracing::$level!(
+            target: TARGET,
+            direction = $entry.direction,
+            workload = $entry.workload,
+            source = %$entry.source,
+            destination = %Shown($entry.destination),
+            service = $entry.service,
+            endpoint = %Shown($entry.endpoint),
+            peer = $entry.peer,
+            transport = $entry.transport,
+            bytes_sent = $entry.sent,
+            bytes_received = $entry.received,
+            duration = $entry.duration.as_secs_f64(),
+            $($more,)*
+            $message
+        )
+    };
+}
+
 // === impl AccessLog ===
 
 impl AccessLog {
@@ -129,41 +151,11 @@ impl Entry<'_> {
     }
 
     fn write_success(&self) {
-        tracing::info!(
-            target: TARGET,
-            direction = self.direction,
-            workload = self.workload,
-            source = %self.source,
-            destination = %Shown(self.destination),
-            service = self.service,
-            endpoint = %Shown(self.endpoint),
-            peer = self.peer,
-            transport = self.transport,
-            bytes_sent = self.sent,
-            bytes_received = self.received,
-            duration = self.duration.as_secs_f64(),
-            "connection complete"
-        );
+        line!(self, info, "connection complete");
     }
 
     fn write_failure(&self, reason: &str, error: &str) {
-        tracing::warn!(
-            target: TARGET,
-            direction = self.direction,
-            workload = self.workload,
-            source = %self.source,
-            destination = %Shown(self.destination),
-            service = self.service,
-            endpoint = %Shown(self.endpoint),
-            peer = self.peer,
-            transport = self.transport,
-            bytes_sent = self.sent,
-            bytes_received = self.received,
-            duration = self.duration.as_secs_f64(),
-            reason,
-            error,
-            "connection failed"
-        );
+        line!(self, warn, "connection failed", reason, error);
     }
 }
 

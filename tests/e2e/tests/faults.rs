@@ -301,6 +301,27 @@ fn a_killed_node_fails_at_once_leaks_nothing_and_recovers_within_a_second() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_captured_workloads_captured() {
+    let mut lab = LAB.take();
+    assert_eq!(curl(&lab.shop.client, "http://10.96.0.1/ok"), "ok");
+    let pins = lab.shop.a().pins().to_owned();
+    let before = Objects::pinned(&pins).unwrap();
+    lab.shop.a_mut().kill().unwrap();
+    let admin = SocketAddr::from(([127, 0, 0, 1], 15000));
+    let taken = lab.shop.a().node.proxy.listen(admin).unwrap();
+    let failed = lab.shop.a().command(&[], MOMENT).unwrap();
+    let said = failed.success().unwrap_err().to_string();
+    assert!(said.contains("admin.address"), "{said}");
+    assert!(before.links.is_subset(&Objects::pinned(&pins).unwrap().links));
+    let web = SocketAddr::new(lab.shop.web.v4(), NGINX_PORT);
+    let refused = lab.shop.client.place.connect(web, MOMENT).unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    drop(taken);
+    lab.shop.a_mut().start().unwrap();
+    assert_eq!(curl(&lab.shop.client, "http://10.96.0.1/ok"), "ok");
+}
+
+#[test]
 fn a_stop_drains_open_connections_within_its_deadline() {
     let mut lab = LAB.take();
     for node in 0..2 {
