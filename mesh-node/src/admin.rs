@@ -176,7 +176,7 @@ impl Admin {
                     .collect(),
                 workload: endpoint.workload.as_ref().map(ToString::to_string),
                 is_ready: endpoint.is_ready,
-                active_connections: endpoint.active.get(),
+                active_connections: 0,
             };
             set.into_iter()
                 .flat_map(|set| set.endpoints.iter().map(status))

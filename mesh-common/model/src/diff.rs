@@ -1,6 +1,6 @@
 //! What changed: the unit in which snapshots are built and sent.
 
-use crate::{EndpointSet, ResourceName, Service, TrustBundle, Workload};
+use crate::{EndpointSet, ResourceName, Service, ServiceRoutes, TrustBundle, Workload};
 
 /// One resource that came, changed or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub enum Change {
     Endpoints(EndpointSet),
     /// The Service has no endpoints any more.
     EndpointsRemoved(ResourceName),
+    /// The routes at a Service are these.
+    Routes(ServiceRoutes),
+    /// The Service has no routes any more.
+    RoutesRemoved(ResourceName),
     /// The trust domain's roots are these. There is always one bundle; it is replaced, never removed.
     Trust(TrustBundle),
 }

@@ -1,10 +1,8 @@
 //! Endpoints: what stands behind a Service.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ResourceName;
+use crate::{Locality, ResourceName};
 
 /// Everything that stands behind one Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +24,10 @@ pub struct Endpoint {
     pub workload: Option<ResourceName>,
     /// Whether it takes new connections.
     pub is_ready: bool,
-    /// How many connections this process has open to it. Compares equal to any other.
-    pub active: ActiveConnections,
+    /// Its share among its peers; 0 takes none but to be the last resort. 1 unless it was said otherwise.
+    pub weight: u32,
+    /// Where it runs.
+    pub locality: Locality,
 }
 
 /// Which port of an endpoint serves a port of the Service.
@@ -39,23 +39,6 @@ pub struct PortMapping {
     pub target_port: u16,
 }
 
-/// A shared count of open connections. It survives the snapshots that its endpoint is in.
-#[derive(Debug, Clone, Default)]
-pub struct ActiveConnections(Arc<AtomicU32>);
-
-// === impl EndpointSet ===
-
-impl EndpointSet {
-    /// Carries the counts of open connections over from the set that this one replaces.
-    pub fn adopt_counts(&mut self, previous: &EndpointSet) {
-        for endpoint in &mut self.endpoints {
-            if let Some(known) = previous.endpoints.iter().find(|p| p.address == endpoint.address) {
-                endpoint.active = known.active.clone();
-            }
-        }
-    }
-}
-
 // === impl Endpoint ===
 
 impl Endpoint {
@@ -65,30 +48,3 @@ impl Endpoint {
         Some(SocketAddr::new(self.address, mapping.target_port))
     }
 }
-
-// === impl ActiveConnections ===
-
-impl ActiveConnections {
-    /// How many are open now. A momentary value: for comparing loads only.
-    pub fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more.
-    pub fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts one less.
-    pub fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl PartialEq for ActiveConnections {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for ActiveConnections {}

@@ -6,9 +6,10 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::{
-    ActiveConnections, AppProtocol, Endpoint, EndpointSet, Identity, NetworkMode, NodeName, PortMapping,
+    AppProtocol, Endpoint, EndpointSet, Identity, Locality, NetworkMode, NodeName, PortMapping, PortPolicy,
     ResourceName, Service, ServicePort, TrustDomain, Tunnel, Workload, WorkloadPort,
 };
 
@@ -37,6 +38,7 @@ pub fn workload(name: &str, node: &str, address: &str) -> Workload {
         tunnel: Tunnel::Hbone,
         ports: Vec::new(),
         labels: BTreeMap::new(),
+        locality: Locality::default(),
         attachment: None,
     }
 }
@@ -64,6 +66,7 @@ pub fn service(name: &str, address: &str, ports: &[u16]) -> Service {
                 name: String::new(),
                 port,
                 protocol: AppProtocol::Undeclared,
+                policy: Arc::new(PortPolicy::default()),
             })
             .collect(),
     }
@@ -83,7 +86,8 @@ pub fn endpoints(service: &str, service_port: u16, endpoints: &[(&str, u16, &str
                 }],
                 workload: Some(workload.parse().unwrap()),
                 is_ready: true,
-                active: ActiveConnections::default(),
+                weight: 1,
+                locality: Locality::default(),
             })
             .collect(),
     }

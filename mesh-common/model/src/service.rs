@@ -1,8 +1,9 @@
 //! Services: stable addresses in front of endpoints.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::ResourceName;
+use crate::{PortPolicy, ResourceName};
 
 /// A Service: its virtual addresses and ports. Its endpoints travel apart, for they change far more often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct ServicePort {
     pub port: u16,
     /// What is spoken there.
     pub protocol: AppProtocol,
+    /// How it is treated as a destination.
+    pub policy: Arc<PortPolicy>,
 }
 
 /// What is spoken at a port, as far as it was declared (`appProtocol`, or the port name's prefix).
@@ -41,6 +44,15 @@ pub enum AppProtocol {
     Http2,
     /// gRPC.
     Grpc,
+}
+
+// === impl AppProtocol ===
+
+impl AppProtocol {
+    /// Whether requests are looked into where this is declared.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http1 | Self::Http2 | Self::Grpc)
+    }
 }
 
 // === impl Service ===

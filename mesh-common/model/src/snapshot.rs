@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::{Change, Diff, EndpointSet, ResourceName, Service, ServicePort, TrustBundle, Workload};
+use crate::{
+    Change, Diff, EndpointSet, ResourceName, Service, ServicePort, ServiceRoutes, TrustBundle, Workload,
+};
 
 /// All resources at one moment.
 ///
@@ -22,6 +24,7 @@ pub struct Snapshot {
     workloads: OrdMap<ResourceName, Arc<Workload>>,
     services: OrdMap<ResourceName, Arc<Service>>,
     endpoints: OrdMap<ResourceName, Arc<EndpointSet>>,
+    routes: OrdMap<ResourceName, Arc<ServiceRoutes>>,
     trust: Option<Arc<TrustBundle>>,
     workloads_by_address: OrdMap<IpAddr, Arc<[Arc<Workload>]>>,
     services_by_address: OrdMap<IpAddr, Arc<[Arc<Service>]>>,
@@ -80,14 +83,17 @@ impl Snapshot {
                 self.services.insert(service.name.clone(), service);
             }
             Change::ServiceRemoved(name) => self.remove_service(&name),
-            Change::Endpoints(mut set) => {
-                if let Some(previous) = self.endpoints.get(&set.service) {
-                    set.adopt_counts(previous);
-                }
+            Change::Endpoints(set) => {
                 self.endpoints.insert(set.service.clone(), Arc::new(set));
             }
             Change::EndpointsRemoved(name) => {
                 self.endpoints.remove(&name);
+            }
+            Change::Routes(routes) => {
+                self.routes.insert(routes.service.clone(), Arc::new(routes));
+            }
+            Change::RoutesRemoved(name) => {
+                self.routes.remove(&name);
             }
             Change::Trust(bundle) => self.trust = Some(Arc::new(bundle)),
         }
@@ -162,6 +168,16 @@ impl Snapshot {
     /// All endpoint sets, by name.
     pub fn endpoint_sets(&self) -> impl Iterator<Item = &Arc<EndpointSet>> {
         self.endpoints.values()
+    }
+
+    /// The routes at a Service; `None` when requests simply go to it.
+    pub fn routes(&self, service: &ResourceName) -> Option<&Arc<ServiceRoutes>> {
+        self.routes.get(service)
+    }
+
+    /// The routes of all Services that have any, by the Service's name.
+    pub fn all_routes(&self) -> impl Iterator<Item = &Arc<ServiceRoutes>> {
+        self.routes.values()
     }
 
     /// The roots that peers are verified against; `None` before the control plane first named them.

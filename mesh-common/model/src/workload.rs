@@ -24,8 +24,19 @@ pub struct Workload {
     pub ports: Vec<WorkloadPort>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Where it runs.
+    pub locality: Locality,
     /// How its node finds its processes. Only its own node is told.
     pub attachment: Option<Attachment>,
+}
+
+/// Where something runs (Kubernetes' `topology.kubernetes.io/region` and `/zone`); empty where it is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// The region.
+    pub region: String,
+    /// The zone in it.
+    pub zone: String,
 }
 
 /// Where a workload's sockets live.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_model::{ActiveConnections, NetworkMode, Workload};
+use mesh_model::{NetworkMode, Workload};
 use mesh_runtime::drain::Drain;
 
 use super::context::Context;
@@ -29,8 +29,6 @@ pub struct Hop {
     pub address: SocketAddr,
     /// The workload there.
     pub workload: Option<Arc<Workload>>,
-    /// Counts the connections to the endpoint.
-    pub active: Option<ActiveConnections>,
 }
 
 /// A connection to a hop.
@@ -46,18 +44,6 @@ pub struct Connected {
     destination: Option<Drain>,
     /// Held for as long as the stream is.
     lease: Option<Lease>,
-    /// Likewise.
-    active: Option<Active>,
-}
-
-/// Counts a connection to an endpoint until it is dropped.
-#[derive(Debug)]
-struct Active(ActiveConnections);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.decrement();
-    }
 }
 
 /// Connects `source` to the hop, within the configured deadlines.
@@ -67,21 +53,15 @@ pub async fn connect(
     client: SocketAddr,
     hop: &Hop,
 ) -> Result<Connected, Failure> {
-    let active = hop.active.as_ref().map(|active| {
-        active.increment();
-        Active(active.clone())
-    });
-    let mut connected = match &hop.workload {
+    match &hop.workload {
         Some(workload) if workload.is_enrolled() && workload.node == context.node => {
-            locally(context, workload, hop.address).await?
+            locally(context, workload, hop.address).await
         }
         Some(workload) if workload.is_enrolled() => {
-            through_tunnel(context, source, client, workload, hop.address).await?
+            through_tunnel(context, source, client, workload, hop.address).await
         }
-        _ => in_clear(context, source, hop.address).await?,
-    };
-    connected.active = active;
-    Ok(connected)
+        _ => in_clear(context, source, hop.address).await,
+    }
 }
 
 async fn locally(context: &Context, workload: &Workload, address: SocketAddr) -> Result<Connected, Failure> {
@@ -177,7 +157,6 @@ impl Connected {
             transport,
             destination: None,
             lease: None,
-            active: None,
         }
     }
 

@@ -134,13 +134,11 @@ fn resolve(
         Destination::Workload(workload) => Ok(Target::Address(Hop {
             address: destination,
             workload: Some(workload),
-            active: None,
         })),
         Destination::Unknown => match context.outbound.unknown {
             UnknownDestination::Passthrough => Ok(Target::Address(Hop {
                 address: destination,
                 workload: None,
-                active: None,
             })),
             UnknownDestination::Refuse => Err(Failure::UnknownDestination),
         },
@@ -187,11 +185,7 @@ async fn connect_to(
             }
             None => snapshot.workload_at(address).cloned(),
         };
-        let hop = Hop {
-            address,
-            workload,
-            active: Some(endpoint.active.clone()),
-        };
+        let hop = Hop { address, workload };
         match connect_hop(context, local, report, &hop).await {
             Err(failure) if failure.is_retryable() => last = failure,
             result => return result,

@@ -1,6 +1,8 @@
 //! `nodemesh.v1.Service` and `nodemesh.v1.Endpoints`.
 
-use mesh_model::{ActiveConnections, AppProtocol, Endpoint, EndpointSet, PortMapping, Service, ServicePort};
+use std::sync::Arc;
+
+use mesh_model::{AppProtocol, Endpoint, EndpointSet, Locality, PortMapping, Service, ServicePort};
 
 use super::{ConvertError, address_from_wire, address_to_wire, port_from_wire, resource_name, value, wire};
 
@@ -35,6 +37,7 @@ pub(crate) fn from_wire(message: wire::Service) -> Result<Service, ConvertError>
                 port: port_from_wire("ports.port", p.port)?,
                 protocol: protocol_from_wire(p.protocol)?,
                 name: p.name,
+                policy: Arc::default(),
             })
         })
         .collect::<Result<_, ConvertError>>()?;
@@ -104,7 +107,8 @@ fn endpoint_from_wire(message: &wire::Endpoint) -> Result<Endpoint, ConvertError
         ports,
         workload,
         is_ready: message.ready,
-        active: ActiveConnections::default(),
+        weight: 1,
+        locality: Locality::default(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! Every resource survives the wire; what the model forbids does not get through.
 
 use mesh_model::{
-    ActiveConnections, AppProtocol, Attachment, Endpoint, EndpointSet, NetworkMode, PortMapping, Service,
-    ServicePort, TrustBundle, Tunnel, Workload, WorkloadPort, fixture,
+    AppProtocol, Attachment, Endpoint, EndpointSet, NetworkMode, PortMapping, Service, ServicePort,
+    TrustBundle, Tunnel, Workload, WorkloadPort, fixture,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -78,7 +78,7 @@ proptest! {
         let service = Service {
             name: name.parse().unwrap(),
             addresses,
-            ports: ports.into_iter().map(|(name, port, protocol)| ServicePort { name, port, protocol }).collect(),
+            ports: ports.into_iter().map(|(name, port, protocol)| ServicePort { name, port, protocol, policy: std::sync::Arc::default() }).collect(),
         };
         let decoded = decode(ResourceType::Service, &EncodedResource::service(&service).to_wire()).unwrap();
         prop_assert_eq!(decoded, Change::Service(service));
@@ -95,7 +95,8 @@ proptest! {
                     ports: ports.into_iter().map(|(service_port, target_port)| PortMapping { service_port, target_port }).collect(),
                     workload: workload.map(|name| name.parse().unwrap()),
                     is_ready,
-                    active: ActiveConnections::default(),
+                    weight: 1,
+                    locality: mesh_model::Locality::default(),
                 })
                 .collect(),
         };

@@ -88,6 +88,7 @@ pub(crate) fn from_wire(message: wire::Workload) -> Result<Workload, ConvertErro
         tunnel,
         ports,
         labels: message.labels,
+        locality: mesh_model::Locality::default(),
         attachment: message.attachment.map(attachment_from_wire).transpose()?,
     })
 }

@@ -83,16 +83,6 @@ fn a_reused_address_belongs_to_its_latest_claimant() {
     );
 }
 
-#[test]
-fn counts_of_open_connections_survive_an_update() {
-    let set = fixture::endpoints("shop/web", 80, &[("10.1.0.2", 8080, "shop/web-1")]);
-    let before = Snapshot::default().apply(vec![Change::Endpoints(set.clone())].into());
-    let name = "shop/web".parse().unwrap();
-    before.endpoints(&name).unwrap().endpoints[0].active.increment();
-    let after = before.apply(vec![Change::Endpoints(set)].into());
-    assert_eq!(after.endpoints(&name).unwrap().endpoints[0].active.get(), 1);
-}
-
 proptest! {
     /// Whatever the order of changes, the index by address answers what a search of all workloads would.
     #[test]

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use mesh_model::{
-    ActiveConnections, Endpoint, EndpointSet, NetworkMode, PortMapping, ResourceName, WorkloadPort,
-};
+use mesh_model::{Endpoint, EndpointSet, Locality, NetworkMode, PortMapping, ResourceName, WorkloadPort};
 
 use super::address::Addresses;
 use crate::world::{Report, Service, ServicePort, Slice, SliceEndpoint, Sourced, TargetPort, Workload};
@@ -139,7 +137,8 @@ impl Collected<'_> {
                     ports: ports.clone(),
                     workload: Some(workload.value.name.clone()),
                     is_ready: workload.value.is_ready || service.is_publishing_not_ready,
-                    active: ActiveConnections::default(),
+                    weight: 1,
+                    locality: Locality::default(),
                 };
                 self.add(endpoint, &workload.origin, "spec.addresses", report);
             }
@@ -166,7 +165,8 @@ impl Collected<'_> {
                     ports: ports.clone(),
                     workload,
                     is_ready: given.is_ready || self.service.value.is_publishing_not_ready,
-                    active: ActiveConnections::default(),
+                    weight: 1,
+                    locality: Locality::default(),
                 };
                 self.add(endpoint, &slice.origin, &given.field, report);
             }

@@ -34,6 +34,7 @@ pub(super) fn join(input: &Sourced<inputs::Service>, report: &mut Report) -> Ser
                 name: port.name.clone(),
                 port: port.port,
                 protocol: protocol::declared(origin, port, report),
+                policy: std::sync::Arc::default(),
             })
             .collect(),
     }

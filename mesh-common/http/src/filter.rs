@@ -1,0 +1,1 @@
+//! What a route's filters do to a request and its answer.

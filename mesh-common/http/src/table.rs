@@ -1,0 +1,1 @@
+//! Route tables: the rule for a request.

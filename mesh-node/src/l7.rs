@@ -1,0 +1,1 @@
+//! The HTTP server and client of the data path: connections and bodies, no decisions.
