@@ -47,6 +47,18 @@ const PROGRAMS: &[Program] = &[
     program("curl", "a client for the tests", Purpose::Test, &[&["curl"]]),
     program("wrk", "load for the tests", Purpose::Test, &[&["wrk"]]),
     program(
+        "h2load",
+        "load over HTTP/2 for the tests",
+        Purpose::Test,
+        &[&["nghttp2-client"]],
+    ),
+    program(
+        "node",
+        "servers and clients of HTTP for the tests",
+        Purpose::Test,
+        &[&["nodejs"]],
+    ),
+    program(
         "nginx",
         "a server for the tests",
         Purpose::Test,
@@ -121,7 +133,7 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// Files that must be there, why, and the package that gives each.
-const FILES: [(&str, &str, &str); 2] = [
+const FILES: [(&str, &str, &str); 4] = [
     // protoc's own definitions, which `cargo xtask gen` needs and Debian packs by themselves.
     (
         "/usr/include/google/protobuf/any.proto",
@@ -132,6 +144,16 @@ const FILES: [(&str, &str, &str); 2] = [
         "/usr/lib/python3/dist-packages/h2/__init__.py",
         "a tunnel client of other making for the tests",
         "python3-h2",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        "a gRPC client and server for the tests",
+        "python3-grpcio",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/websockets/__init__.py",
+        "a WebSocket client and server for the tests",
+        "python3-websockets",
     ),
 ];
 
