@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_model::{Change, Diff, EndpointSet, ResourceName, Service, Workload};
+use mesh_model::{Change, Diff, EndpointSet, ResourceName, Service, ServiceRoutes, Workload};
 
 /// Every resource that nodes are told, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Resources {
     pub services: BTreeMap<ResourceName, Service>,
     /// Endpoints, a set for each Service.
     pub endpoints: BTreeMap<ResourceName, EndpointSet>,
+    /// The routes whose parent a Service is, of those that have any.
+    pub routes: BTreeMap<ResourceName, ServiceRoutes>,
 }
 
 // === impl Resources ===
@@ -25,6 +27,8 @@ impl Resources {
         upserts(&self.workloads, &next.workloads, Change::Workload, &mut changes);
         upserts(&self.endpoints, &next.endpoints, Change::Endpoints, &mut changes);
         upserts(&self.services, &next.services, Change::Service, &mut changes);
+        upserts(&self.routes, &next.routes, Change::Routes, &mut changes);
+        removals(&self.routes, &next.routes, Change::RoutesRemoved, &mut changes);
         removals(
             &self.services,
             &next.services,
@@ -84,6 +88,11 @@ mod tests {
             resources
                 .endpoints
                 .insert(service.name.clone(), fixture::endpoints(name, 80, &[]));
+            let routes = ServiceRoutes {
+                service: service.name.clone(),
+                groups: Vec::new(),
+            };
+            resources.routes.insert(service.name.clone(), routes);
             resources.services.insert(service.name.clone(), service);
         }
         resources
@@ -112,6 +121,8 @@ mod tests {
                 Change::Workload(_) => "+workload",
                 Change::Endpoints(_) => "+endpoints",
                 Change::Service(_) => "+service",
+                Change::Routes(_) => "+routes",
+                Change::RoutesRemoved(_) => "-routes",
                 Change::ServiceRemoved(_) => "-service",
                 Change::EndpointsRemoved(_) => "-endpoints",
                 Change::WorkloadRemoved(_) => "-workload",
@@ -124,6 +135,8 @@ mod tests {
                 "+workload",
                 "+endpoints",
                 "+service",
+                "+routes",
+                "-routes",
                 "-service",
                 "-endpoints",
                 "-workload"
