@@ -299,6 +299,7 @@ fn data_plane(
         pool: Arc::new(pool),
         live: Arc::new(Live::default()),
         metrics: Arc::clone(metrics),
+        requests: Arc::default(),
         drain,
     })
 }

@@ -14,6 +14,7 @@ use crate::local::Locals;
 use crate::state::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::requests::RequestMetrics;
 
 /// The handles.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Context {
     pub live: Arc<Live>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Metrics of requests.
+    pub requests: Arc<RequestMetrics>,
     /// Stops when the node does; every connection holds a guard of it.
     pub drain: Drain,
 }
