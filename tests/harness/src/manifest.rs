@@ -39,8 +39,16 @@ pub struct ServiceManifest {
     namespace: String,
     name: String,
     addresses: Vec<String>,
-    ports: Vec<(String, u16, u16)>,
+    ports: Vec<ServicePort>,
     selector: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone)]
+struct ServicePort {
+    name: String,
+    port: u16,
+    target: u16,
+    protocol: Option<String>,
 }
 
 // === impl Manifests ===
@@ -230,15 +238,30 @@ impl ServiceManifest {
         self
     }
 
-    /// One more port, and the endpoints' port behind it.
-    pub fn port(mut self, port: u16, target: u16) -> Self {
-        self.ports.push((format!("p{port}"), port, target));
+    /// One more port, and the endpoints' port behind it; bytes that nobody looks into.
+    pub fn port(self, port: u16, target: u16) -> Self {
+        self.named_port(&format!("p{port}"), port, target, Some("tcp"))
+    }
+
+    /// One more port, and what is spoken there (`appProtocol`), if the manifest says so.
+    pub fn named_port(mut self, name: &str, port: u16, target: u16, protocol: Option<&str>) -> Self {
+        self.ports.push(ServicePort {
+            name: name.to_owned(),
+            port,
+            target,
+            protocol: protocol.map(str::to_owned),
+        });
         self
     }
 
     /// Selects by another value of `app`.
-    pub fn selects(mut self, app: &str) -> Self {
-        self.selector = vec![("app".to_owned(), app.to_owned())];
+    pub fn selects(self, app: &str) -> Self {
+        self.selects_label("app", app)
+    }
+
+    /// Selects by another label.
+    pub fn selects_label(mut self, label: &str, value: &str) -> Self {
+        self.selector = vec![(label.to_owned(), value.to_owned())];
         self
     }
 
@@ -261,13 +284,21 @@ impl ServiceManifest {
         }
         write_map(&mut yaml, "  selector", &self.selector);
         yaml.push_str("  ports:\n");
-        for (name, port, target) in &self.ports {
+        for port in &self.ports {
+            let ServicePort {
+                name,
+                port,
+                target,
+                protocol,
+            } = port;
             push(
                 &mut yaml,
-                format_args!(
-                    "    - {{ name: {name}, port: {port}, targetPort: {target}, appProtocol: tcp }}\n"
-                ),
+                format_args!("    - {{ name: {name}, port: {port}, targetPort: {target}"),
             );
+            if let Some(protocol) = protocol {
+                push(&mut yaml, format_args!(", appProtocol: {protocol}"));
+            }
+            yaml.push_str(" }\n");
         }
         yaml
     }
