@@ -6,12 +6,16 @@ use arc_swap::{ArcSwap, Guard};
 use mesh_model::{Diff, Snapshot};
 use tokio::sync::watch;
 
+use crate::resilience::{Backends, Touched};
+
 /// Holds the current snapshot. One writer at a time: the session with the control plane.
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<Snapshot>,
     /// Counts the snapshots; readers that cache something wait for the next.
     generation: watch::Sender<u64>,
+    /// What stands behind the Services that are in use; follows the snapshot.
+    backends: Arc<Backends>,
 }
 
 // === impl Store ===
@@ -22,6 +26,7 @@ impl Store {
         Self {
             current: ArcSwap::from_pointee(Snapshot::default()),
             generation: watch::Sender::new(0),
+            backends: Arc::new(Backends::new()),
         }
     }
 
@@ -35,9 +40,17 @@ impl Store {
         if diff.is_empty() {
             return;
         }
-        let next = self.current.load().apply(diff);
-        self.current.store(Arc::new(next));
+        let touched = Touched::by(&diff);
+        let next = Arc::new(self.current.load().apply(diff));
+        // Before anybody reads the snapshot: who finds a Service in it finds its endpoints too.
+        self.backends.refresh(&next, &touched);
+        self.current.store(next);
         self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// What stands behind the Services that are in use.
+    pub fn backends(&self) -> &Arc<Backends> {
+        &self.backends
     }
 
     /// Tells of every next snapshot; several changes may be told at once.
