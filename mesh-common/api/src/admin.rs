@@ -1,11 +1,18 @@
-//! The JSON that a node's admin listener answers with. `meshctl` reads the same types.
+//! The JSON that a node's admin listener, and mesh-control's, answer with. `meshctl` reads the same types.
 //!
 //! Fields are only ever added, so that a `meshctl` of one version reads a node of the next.
+
+mod route;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+
+pub use route::{
+    ConditionStatus, ParentStatus, PolicyStatus, PolicyTargetStatus, RouteReading, RouteReport, RouteStatus,
+    RuleBackendStatus, RuleStatus,
+};
 
 /// `GET /status`: the node at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
