@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::uri::Authority;
+use ::http::uri::Authority;
 use ipnet::IpNet;
 use mesh_model::NodeName;
 use mesh_runtime::config::duration;
@@ -16,8 +16,11 @@ use serde::Deserialize;
 use crate::capture::{KernelLog, OnStop};
 use crate::telemetry::access_log::LoggedConnections;
 
+mod http;
 #[cfg(test)]
 mod tests;
+
+pub use self::http::HttpConfig;
 
 /// Flow-control windows, in bytes: from HTTP/2's own default to its largest (RFC 9113, 6.9.1 and 6.9.2).
 const WINDOWS: RangeInclusive<u32> = 65_535..=2_147_483_647;
@@ -50,6 +53,9 @@ pub struct Config {
     /// `[outbound]`.
     #[serde(default)]
     pub outbound: OutboundConfig,
+    /// `[http]`.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// `[hbone]`.
     #[serde(default)]
     pub hbone: HboneConfig,
@@ -214,6 +220,7 @@ impl Config {
     /// Refuses values that no part of the program could work with.
     pub fn check(&self) -> Result<(), Senseless> {
         self.control.check()?;
+        self.http.check()?;
         self.hbone.check()?;
         within(
             "outbound.connect-attempts",

@@ -1,0 +1,111 @@
+//! Answers that the proxy makes itself, in the words of the client: an HTTP status with a JSON body, or a gRPC status.
+//!
+//! Each names its cause in `x-mesh-error`, so that nobody takes it for the backend's.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::body::Body;
+use crate::outcome::Flag;
+
+/// Names the cause of an answer that the proxy made: the flag's code, a space, and words.
+pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mesh-error");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// HTTP.
+    Http,
+    /// gRPC over HTTP/2.
+    Grpc,
+}
+
+/// An answer of the proxy. `detail` is for people: a sentence without secrets.
+pub fn reply(client: Client, status: StatusCode, flag: Flag, detail: &str) -> Response<Body> {
+    match client {
+        Client::Http => http(status, flag, detail),
+        Client::Grpc => grpc(grpc_status(status, flag), flag, detail),
+    }
+}
+
+/// An answer with a gRPC status of its own (an injected fault).
+pub fn grpc(status: u32, flag: Flag, detail: &str) -> Response<Body> {
+    // Trailers-Only: status and message in the one block of headers there is (gRPC over HTTP/2, "Responses").
+    let mut answer = answer(StatusCode::OK, flag, detail, Body::empty());
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, GRPC);
+    headers.insert(GRPC_STATUS, HeaderValue::from(status));
+    headers.insert(GRPC_MESSAGE, value(&percent_encoded(detail)));
+    answer
+}
+
+fn http(status: StatusCode, flag: Flag, detail: &str) -> Response<Body> {
+    let body = serde_json::json!({ "status": status.as_u16(), "flag": flag.code(), "detail": detail });
+    let mut answer = answer(
+        status,
+        flag,
+        detail,
+        Body::full(Bytes::from(body.to_string() + "\n")),
+    );
+    answer.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer
+}
+
+fn answer(status: StatusCode, flag: Flag, detail: &str, body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let cause = value(&format!("{} {detail}", flag.code()));
+    answer.headers_mut().insert(ERROR_HEADER, cause);
+    answer
+}
+
+/// The gRPC status for an HTTP one: gRPC's own table ("HTTP to gRPC Status Code Mapping"), but where the cause says more.
+fn grpc_status(status: StatusCode, flag: Flag) -> u32 {
+    const UNKNOWN: u32 = 2;
+    const DEADLINE_EXCEEDED: u32 = 4;
+    const PERMISSION_DENIED: u32 = 7;
+    const RESOURCE_EXHAUSTED: u32 = 8;
+    const UNIMPLEMENTED: u32 = 12;
+    const INTERNAL: u32 = 13;
+    const UNAVAILABLE: u32 = 14;
+    const UNAUTHENTICATED: u32 = 16;
+    match (flag, status.as_u16()) {
+        (Flag::UpstreamRequestTimeout | Flag::StreamIdleTimeout, _) => DEADLINE_EXCEEDED,
+        (Flag::RateLimited, _) => RESOURCE_EXHAUSTED,
+        // A backend that is not there is a backend that may come (Gateway API, GRPCRoute, backendRefs).
+        (Flag::NoBackend, _) | (_, 429 | 502..=504) => UNAVAILABLE,
+        (_, 400 | 431) => INTERNAL,
+        (_, 401) => UNAUTHENTICATED,
+        (_, 403) => PERMISSION_DENIED,
+        (_, 404) => UNIMPLEMENTED,
+        _ => UNKNOWN,
+    }
+}
+
+/// As a header's value; what can't stand in one is replaced.
+fn value(text: &str) -> HeaderValue {
+    let text: String = text
+        .chars()
+        .map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' })
+        .collect();
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
+}
+
+/// Percent-encoded as gRPC wants messages: all but printable ASCII, and `%` itself.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte == b' ' || (byte.is_ascii_graphic() && byte != b'%') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

@@ -1,0 +1,75 @@
+//! One client's HTTP connection, from its first byte to its end.
+//!
+//! hyper reads and frames; what would be ambiguous or costs too much never gets to it. Everything that a connection
+//! needs runs in its own task: the streams of HTTP/2, and what comes after an upgrade. They end with it.
+
+mod http1;
+mod http2;
+mod streams;
+
+use std::error::Error as StdError;
+
+use http::{Request, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::Body;
+use super::limits::Limits;
+
+/// Which HTTP a connection speaks; detection has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1 or HTTP/1.0.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one. Dropped when the client goes away or resets the stream.
+    fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Counts and logs what never became a request.
+    fn refused(&self, refusal: &Refusal);
+}
+
+/// Why a client was refused before its bytes became a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it was answered with; `None`: the connection was closed without an answer to this.
+    pub status: Option<StatusCode>,
+    /// The cause, in one word: a label of metrics.
+    pub cause: &'static str,
+    /// The cause, as a sentence.
+    pub detail: &'static str,
+}
+
+/// How a connection failed; for the debug log only, since each request has its own record.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The client's connection broke, or it broke the protocol.
+    #[error("the client's connection broke: {0}")]
+    Broken(#[source] Box<dyn StdError + Send + Sync>),
+    /// Requests were still in progress when the time for the stop was over.
+    #[error("requests were still in progress at the deadline of the drain")]
+    Drained,
+}
+
+/// Serves a connection to its end. When `stop` resolves, the client is told to open another one; requests in progress
+/// have `limits.drain_deadline` to end.
+pub async fn serve<IO, H>(
+    io: IO,
+    version: Version,
+    limits: &Limits,
+    stop: impl Future<Output = ()> + Send,
+    handler: H,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    match version {
+        Version::Http1 => http1::serve(io, limits, stop, handler).await,
+        Version::Http2 => http2::serve(io, limits, stop, handler).await,
+    }
+}
