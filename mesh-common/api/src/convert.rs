@@ -3,6 +3,11 @@
 //! Decoding checks everything that the model promises; what does not hold is refused with the field's name, so
 //! that a node never works with half a resource.
 
+mod check;
+mod filter;
+mod matching;
+mod policy;
+pub(crate) mod routes;
 pub(crate) mod service;
 pub(crate) mod trust;
 pub(crate) mod workload;
@@ -26,7 +31,7 @@ pub enum ConvertError {
     #[error("field {field}: {source}")]
     Name {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What is wrong with it.
         source: NameError,
     },
@@ -34,7 +39,7 @@ pub enum ConvertError {
     #[error("field {field}: {source}")]
     Identity {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What is wrong with it.
         source: IdentityError,
     },
@@ -42,7 +47,7 @@ pub enum ConvertError {
     #[error("field {field}: {reason}")]
     Value {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -79,12 +84,16 @@ pub fn decode(resource_type: ResourceType, resource: &discovery::Resource) -> Re
             (service.name.to_string(), Change::Service(service))
         }
         ResourceType::Endpoints => {
-            let set = service::endpoints_from_wire(&wire::Endpoints::decode(body)?)?;
+            let set = service::endpoints_from_wire(wire::Endpoints::decode(body)?)?;
             (set.service.to_string(), Change::Endpoints(set))
         }
         ResourceType::TrustBundle => {
             let bundle = trust::from_wire(wire::TrustBundle::decode(body)?)?;
             (bundle.trust_domain.to_string(), Change::Trust(bundle))
+        }
+        ResourceType::Routes => {
+            let routes = routes::from_wire(wire::Routes::decode(body)?)?;
+            (routes.service.to_string(), Change::Routes(routes))
         }
     };
     if says == resource.name {
@@ -101,7 +110,7 @@ pub fn decode(resource_type: ResourceType, resource: &discovery::Resource) -> Re
 pub fn decode_removal(resource_type: ResourceType, name: &str) -> Result<Option<Change>, ConvertError> {
     let parse = || {
         name.parse::<ResourceName>().map_err(|source| ConvertError::Name {
-            field: "removed_resources",
+            field: "removed_resources".to_owned(),
             source,
         })
     };
@@ -109,27 +118,36 @@ pub fn decode_removal(resource_type: ResourceType, name: &str) -> Result<Option<
         ResourceType::Workload => Change::WorkloadRemoved(parse()?),
         ResourceType::Service => Change::ServiceRemoved(parse()?),
         ResourceType::Endpoints => Change::EndpointsRemoved(parse()?),
+        ResourceType::Routes => Change::RoutesRemoved(parse()?),
         ResourceType::TrustBundle => return Ok(None),
     }))
 }
 
-fn value(field: &'static str, reason: impl Into<String>) -> ConvertError {
+fn value(field: &str, reason: impl Into<String>) -> ConvertError {
     ConvertError::Value {
-        field,
+        field: field.to_owned(),
         reason: reason.into(),
     }
 }
 
 fn resource_name(namespace: &str, name: &str) -> Result<ResourceName, ConvertError> {
     ResourceName::new(namespace, name).map_err(|source| ConvertError::Name {
-        field: "namespace, name",
+        field: "namespace, name".to_owned(),
+        source,
+    })
+}
+
+/// A name that is written "namespace/name".
+fn reference(field: &str, name: &str) -> Result<ResourceName, ConvertError> {
+    name.parse().map_err(|source| ConvertError::Name {
+        field: field.to_owned(),
         source,
     })
 }
 
 fn trust_domain(name: &str) -> Result<TrustDomain, ConvertError> {
     TrustDomain::new(name).map_err(|source| ConvertError::Identity {
-        field: "trust_domain",
+        field: "trust_domain".to_owned(),
         source,
     })
 }
@@ -141,7 +159,7 @@ fn address_to_wire(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn address_from_wire(field: &'static str, bytes: &[u8]) -> Result<IpAddr, ConvertError> {
+fn address_from_wire(field: &str, bytes: &[u8]) -> Result<IpAddr, ConvertError> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Ok(octets.into());
     }
@@ -154,10 +172,37 @@ fn address_from_wire(field: &'static str, bytes: &[u8]) -> Result<IpAddr, Conver
     }
 }
 
-fn port_from_wire(field: &'static str, port: u32) -> Result<u16, ConvertError> {
+fn port_from_wire(field: &str, port: u32) -> Result<u16, ConvertError> {
     match u16::try_from(port) {
         Ok(port) if port != 0 => Ok(port),
         _ => Err(value(field, format!("{port} is no port from 1 to 65535"))),
+    }
+}
+
+/// Converts each item; an error names the item's place in the field.
+fn each<T, U>(
+    field: &str,
+    items: impl IntoIterator<Item = T>,
+    convert: impl Fn(T) -> Result<U, ConvertError>,
+) -> Result<Vec<U>, ConvertError> {
+    let numbered = items.into_iter().enumerate();
+    numbered
+        .map(|(index, item)| convert(item).map_err(|error| error.within(&format!("{field}[{index}]"))))
+        .collect()
+}
+
+// === impl ConvertError ===
+
+impl ConvertError {
+    /// The same error of a field inside another one.
+    fn within(mut self, outer: &str) -> Self {
+        match &mut self {
+            Self::Name { field, .. } | Self::Identity { field, .. } | Self::Value { field, .. } => {
+                *field = format!("{outer}.{field}");
+            }
+            Self::Decode(_) | Self::Misnamed { .. } => {}
+        }
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! Resources as the discovery service carries them: typed, named, versioned bytes.
 
-use mesh_model::{EndpointSet, Service, TrustBundle, Workload};
+use mesh_model::{EndpointSet, Service, ServiceRoutes, TrustBundle, Workload};
 use prost::Message as _;
 use prost_types::Any;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,8 @@ pub enum ResourceType {
     Service,
     /// Endpoints, one resource a Service.
     Endpoints,
+    /// Routes, one resource a Service that is the parent of any.
+    Routes,
 }
 
 /// A resource ready to be sent.
@@ -37,7 +39,13 @@ pub struct EncodedResource {
 
 impl ResourceType {
     /// Every kind, in the order in which a new subscriber wants them: what others refer to comes first.
-    pub const ALL: [ResourceType; 4] = [Self::TrustBundle, Self::Workload, Self::Service, Self::Endpoints];
+    pub const ALL: [ResourceType; 5] = [
+        Self::TrustBundle,
+        Self::Workload,
+        Self::Service,
+        Self::Endpoints,
+        Self::Routes,
+    ];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {
@@ -46,6 +54,7 @@ impl ResourceType {
             Self::Workload => "type.googleapis.com/nodemesh.v1.Workload",
             Self::Service => "type.googleapis.com/nodemesh.v1.Service",
             Self::Endpoints => "type.googleapis.com/nodemesh.v1.Endpoints",
+            Self::Routes => "type.googleapis.com/nodemesh.v1.Routes",
         }
     }
 
@@ -61,6 +70,7 @@ impl ResourceType {
             Self::Workload => "workload",
             Self::Service => "service",
             Self::Endpoints => "endpoints",
+            Self::Routes => "routes",
         }
     }
 }
@@ -84,6 +94,12 @@ impl EncodedResource {
     pub fn endpoints(set: &EndpointSet) -> Self {
         let body = convert::service::endpoints_to_wire(set).encode_to_vec();
         Self::new(ResourceType::Endpoints, set.service.to_string(), body)
+    }
+
+    /// The routes whose parent is one Service.
+    pub fn routes(routes: &ServiceRoutes) -> Self {
+        let body = convert::routes::to_wire(routes).encode_to_vec();
+        Self::new(ResourceType::Routes, routes.service.to_string(), body)
     }
 
     /// A trust bundle.

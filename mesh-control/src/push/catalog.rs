@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use mesh_api::{EncodedResource, ResourceType};
-use mesh_model::{EndpointSet, NodeName, Service, Snapshot, TrustBundle, Workload};
+use mesh_model::{EndpointSet, NodeName, Service, ServiceRoutes, Snapshot, TrustBundle, Workload};
 use mesh_runtime::drain::Drain;
 use tokio::sync::watch;
 
@@ -40,6 +40,7 @@ enum Source {
     Workload(Arc<Workload>),
     Service(Arc<Service>),
     Endpoints(Arc<EndpointSet>),
+    Routes(Arc<ServiceRoutes>),
     Trust(Arc<TrustBundle>),
 }
 
@@ -117,6 +118,10 @@ impl Catalog {
             .endpoint_sets()
             .map(|source| Source::Endpoints(Arc::clone(source)));
         update(ResourceType::Endpoints, &mut sets);
+        let mut routes = snapshot
+            .all_routes()
+            .map(|source| Source::Routes(Arc::clone(source)));
+        update(ResourceType::Routes, &mut routes);
         if changed.is_empty() {
             return None;
         }
@@ -173,22 +178,24 @@ impl Catalog {
     }
 
     fn of_type(&self, resource_type: ResourceType) -> &OrdMap<Arc<str>, Entry> {
-        let [trust, workloads, services, endpoints] = &self.resources;
+        let [trust, workloads, services, endpoints, routes] = &self.resources;
         match resource_type {
             ResourceType::TrustBundle => trust,
             ResourceType::Workload => workloads,
             ResourceType::Service => services,
             ResourceType::Endpoints => endpoints,
+            ResourceType::Routes => routes,
         }
     }
 
     fn of_type_mut(&mut self, resource_type: ResourceType) -> &mut OrdMap<Arc<str>, Entry> {
-        let [trust, workloads, services, endpoints] = &mut self.resources;
+        let [trust, workloads, services, endpoints, routes] = &mut self.resources;
         match resource_type {
             ResourceType::TrustBundle => trust,
             ResourceType::Workload => workloads,
             ResourceType::Service => services,
             ResourceType::Endpoints => endpoints,
+            ResourceType::Routes => routes,
         }
     }
 }
@@ -243,6 +250,7 @@ impl Entry {
             }
             Source::Service(service) => (EncodedResource::service(service), None),
             Source::Endpoints(set) => (EncodedResource::endpoints(set), None),
+            Source::Routes(routes) => (EncodedResource::routes(routes), None),
             Source::Trust(bundle) => (EncodedResource::trust(bundle), None),
         };
         Self {
@@ -278,6 +286,7 @@ impl Source {
             Self::Workload(workload) => workload.name.to_string(),
             Self::Service(service) => service.name.to_string(),
             Self::Endpoints(set) => set.service.to_string(),
+            Self::Routes(routes) => routes.service.to_string(),
             Self::Trust(bundle) => bundle.trust_domain.to_string(),
         }
     }
@@ -287,6 +296,7 @@ impl Source {
             (Self::Workload(one), Self::Workload(other)) => Arc::ptr_eq(one, other),
             (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
             (Self::Endpoints(one), Self::Endpoints(other)) => Arc::ptr_eq(one, other),
+            (Self::Routes(one), Self::Routes(other)) => Arc::ptr_eq(one, other),
             (Self::Trust(one), Self::Trust(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }

@@ -35,6 +35,7 @@ const ORDER: [ResourceType; ResourceType::ALL.len()] = [
     ResourceType::Workload,
     ResourceType::Endpoints,
     ResourceType::Service,
+    ResourceType::Routes,
 ];
 /// The name under which the version of an absent resource is kept: a digest is never empty.
 const ABSENT: &str = "";
@@ -166,12 +167,14 @@ impl Session {
                 is_holding_removals: match resource_type {
                     ResourceType::Workload => self.has_unsent(ResourceType::Endpoints, catalog, Change::Any),
                     ResourceType::Endpoints => self.has_unsent(ResourceType::Service, catalog, Change::Any),
-                    ResourceType::TrustBundle | ResourceType::Service => false,
+                    ResourceType::Service => self.has_unsent(ResourceType::Routes, catalog, Change::Any),
+                    ResourceType::TrustBundle | ResourceType::Routes => false,
                 },
             };
             let must_wait = match resource_type {
                 ResourceType::Endpoints => self.has_unsent(ResourceType::Workload, catalog, Change::Upsert),
                 ResourceType::Service => self.has_unsent(ResourceType::Endpoints, catalog, Change::Upsert),
+                ResourceType::Routes => self.has_unsent(ResourceType::Service, catalog, Change::Upsert),
                 ResourceType::TrustBundle | ResourceType::Workload => false,
             };
             if must_wait {
@@ -214,12 +217,13 @@ impl Session {
     }
 
     fn of_type(&mut self, resource_type: ResourceType) -> &mut Subscription {
-        let [trust, workloads, services, endpoints] = &mut self.types;
+        let [trust, workloads, services, endpoints, routes] = &mut self.types;
         match resource_type {
             ResourceType::TrustBundle => trust,
             ResourceType::Workload => workloads,
             ResourceType::Service => services,
             ResourceType::Endpoints => endpoints,
+            ResourceType::Routes => routes,
         }
     }
 }

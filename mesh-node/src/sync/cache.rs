@@ -142,6 +142,8 @@ impl Cache {
         file.write_type(ResourceType::Service, services)?;
         let endpoints = snapshot.endpoint_sets().map(|e| EncodedResource::endpoints(e));
         file.write_type(ResourceType::Endpoints, endpoints)?;
+        let routes = snapshot.all_routes().map(|r| EncodedResource::routes(r));
+        file.write_type(ResourceType::Routes, routes)?;
         let Digesting { mut inner, digest } = file;
         inner.write_all(&digest.finalize())?;
         let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -1,10 +1,18 @@
 //! `nodemesh.v1.Service` and `nodemesh.v1.Endpoints`.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use mesh_model::{AppProtocol, Endpoint, EndpointSet, Locality, PortMapping, Service, ServicePort};
+use mesh_model::{AppProtocol, Endpoint, EndpointSet, PortMapping, PortPolicy, Service, ServicePort};
 
-use super::{ConvertError, address_from_wire, address_to_wire, port_from_wire, resource_name, value, wire};
+use super::policy;
+use super::workload::{locality_from_wire, locality_to_wire};
+use super::{
+    ConvertError, address_from_wire, address_to_wire, each, port_from_wire, reference, resource_name, value,
+    wire,
+};
+
+/// The policy of ports that have none, once for all of them: most ports of a large mesh.
+static DEFAULT_POLICY: LazyLock<Arc<PortPolicy>> = LazyLock::new(Arc::default);
 
 pub(crate) fn to_wire(service: &Service) -> wire::Service {
     wire::Service {
@@ -18,6 +26,7 @@ pub(crate) fn to_wire(service: &Service) -> wire::Service {
                 name: p.name.clone(),
                 port: p.port.into(),
                 protocol: protocol_to_wire(p.protocol).into(),
+                policy: policy::port_to_wire(&p.policy),
             })
             .collect(),
     }
@@ -29,22 +38,25 @@ pub(crate) fn from_wire(message: wire::Service) -> Result<Service, ConvertError>
         .iter()
         .map(|bytes| address_from_wire("addresses", bytes))
         .collect::<Result<_, _>>()?;
-    let ports = message
-        .ports
-        .into_iter()
-        .map(|p| {
-            Ok(ServicePort {
-                port: port_from_wire("ports.port", p.port)?,
-                protocol: protocol_from_wire(p.protocol)?,
-                name: p.name,
-                policy: Arc::default(),
-            })
-        })
-        .collect::<Result<_, ConvertError>>()?;
+    let ports = each("ports", message.ports, port_of_service_from_wire)?;
     Ok(Service {
         name: resource_name(&message.namespace, &message.name)?,
         addresses,
         ports,
+    })
+}
+
+fn port_of_service_from_wire(message: wire::ServicePort) -> Result<ServicePort, ConvertError> {
+    Ok(ServicePort {
+        port: port_from_wire("port", message.port)?,
+        protocol: protocol_from_wire(message.protocol)?,
+        name: message.name,
+        policy: match message.policy {
+            Some(message) => {
+                Arc::new(policy::port_from_wire(message).map_err(|error| error.within("policy"))?)
+            }
+            None => Arc::clone(&DEFAULT_POLICY),
+        },
     })
 }
 
@@ -67,48 +79,38 @@ pub(crate) fn endpoints_to_wire(set: &EndpointSet) -> wire::Endpoints {
                     .collect(),
                 workload: e.workload.as_ref().map(ToString::to_string).unwrap_or_default(),
                 ready: e.is_ready,
+                weight: (e.weight != 1).then_some(e.weight),
+                locality: locality_to_wire(&e.locality),
             })
             .collect(),
     }
 }
 
-pub(crate) fn endpoints_from_wire(message: &wire::Endpoints) -> Result<EndpointSet, ConvertError> {
-    let endpoints = message
-        .endpoints
-        .iter()
-        .map(endpoint_from_wire)
-        .collect::<Result<_, _>>()?;
+pub(crate) fn endpoints_from_wire(message: wire::Endpoints) -> Result<EndpointSet, ConvertError> {
     Ok(EndpointSet {
         service: resource_name(&message.namespace, &message.name)?,
-        endpoints,
+        endpoints: each("endpoints", message.endpoints, endpoint_from_wire)?,
     })
 }
 
-fn endpoint_from_wire(message: &wire::Endpoint) -> Result<Endpoint, ConvertError> {
-    let ports = message
-        .ports
-        .iter()
-        .map(|p| {
-            Ok(PortMapping {
-                service_port: port_from_wire("endpoints.ports.service_port", p.service_port)?,
-                target_port: port_from_wire("endpoints.ports.target_port", p.target_port)?,
-            })
+fn endpoint_from_wire(message: wire::Endpoint) -> Result<Endpoint, ConvertError> {
+    let ports = each("ports", message.ports, |p| {
+        Ok(PortMapping {
+            service_port: port_from_wire("service_port", p.service_port)?,
+            target_port: port_from_wire("target_port", p.target_port)?,
         })
-        .collect::<Result<_, ConvertError>>()?;
+    })?;
     let workload = match message.workload.as_str() {
         "" => None,
-        name => Some(name.parse().map_err(|source| ConvertError::Name {
-            field: "endpoints.workload",
-            source,
-        })?),
+        name => Some(reference("workload", name)?),
     };
     Ok(Endpoint {
-        address: address_from_wire("endpoints.address", &message.address)?,
+        address: address_from_wire("address", &message.address)?,
         ports,
         workload,
         is_ready: message.ready,
-        weight: 1,
-        locality: Locality::default(),
+        weight: message.weight.unwrap_or(1),
+        locality: locality_from_wire(message.locality),
     })
 }
 
@@ -131,6 +133,6 @@ fn protocol_from_wire(protocol: i32) -> Result<AppProtocol, ConvertError> {
         Ok(wire::AppProtocol::Http1) => Ok(AppProtocol::Http1),
         Ok(wire::AppProtocol::Http2) => Ok(AppProtocol::Http2),
         Ok(wire::AppProtocol::Grpc) => Ok(AppProtocol::Grpc),
-        Err(_) => Err(value("ports.protocol", format!("unknown value {protocol}"))),
+        Err(_) => Err(value("protocol", format!("unknown value {protocol}"))),
     }
 }

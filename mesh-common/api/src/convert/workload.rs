@@ -1,6 +1,6 @@
 //! `nodemesh.v1.Workload`.
 
-use mesh_model::{Attachment, NetworkMode, NodeName, Tunnel, Workload, WorkloadPort};
+use mesh_model::{Attachment, Locality, NetworkMode, NodeName, Tunnel, Workload, WorkloadPort};
 
 use super::{ConvertError, address_from_wire, address_to_wire, port_from_wire, resource_name, value, wire};
 
@@ -34,6 +34,7 @@ pub(crate) fn to_wire(workload: &Workload) -> wire::Workload {
             cgroup: a.cgroup.clone(),
             network_namespace: a.network_namespace.clone().unwrap_or_default(),
         }),
+        locality: locality_to_wire(&workload.locality),
     }
 }
 
@@ -73,14 +74,14 @@ pub(crate) fn from_wire(message: wire::Workload) -> Result<Workload, ConvertErro
     Ok(Workload {
         name: resource_name(&message.namespace, &message.name)?,
         node: NodeName::new(&message.node).map_err(|source| ConvertError::Name {
-            field: "node",
+            field: "node".to_owned(),
             source,
         })?,
         identity: message
             .identity
             .parse()
             .map_err(|source| ConvertError::Identity {
-                field: "identity",
+                field: "identity".to_owned(),
                 source,
             })?,
         addresses,
@@ -88,9 +89,22 @@ pub(crate) fn from_wire(message: wire::Workload) -> Result<Workload, ConvertErro
         tunnel,
         ports,
         labels: message.labels,
-        locality: mesh_model::Locality::default(),
+        locality: locality_from_wire(message.locality),
         attachment: message.attachment.map(attachment_from_wire).transpose()?,
     })
+}
+
+/// Absent where it is not known.
+pub(super) fn locality_to_wire(locality: &Locality) -> Option<wire::Locality> {
+    (*locality != Locality::default()).then(|| wire::Locality {
+        region: locality.region.clone(),
+        zone: locality.zone.clone(),
+    })
+}
+
+pub(super) fn locality_from_wire(message: Option<wire::Locality>) -> Locality {
+    let wire::Locality { region, zone } = message.unwrap_or_default();
+    Locality { region, zone }
 }
 
 fn attachment_from_wire(message: wire::Attachment) -> Result<Attachment, ConvertError> {

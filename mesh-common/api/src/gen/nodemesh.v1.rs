@@ -322,112 +322,668 @@ pub mod certificate_authority_server {
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Service {
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    /// Virtual addresses, each 4 or 16 bytes, in network order. None: headless.
-    #[prost(bytes = "vec", repeated, tag = "3")]
-    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    #[prost(message, repeated, tag = "4")]
-    pub ports: ::prost::alloc::vec::Vec<ServicePort>,
+pub struct HttpMatch {
+    /// Empty: any.
+    #[prost(string, tag = "5")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub headers: ::prost::alloc::vec::Vec<ValueMatch>,
+    #[prost(message, repeated, tag = "7")]
+    pub query: ::prost::alloc::vec::Vec<ValueMatch>,
+    #[prost(oneof = "http_match::Path", tags = "1, 2, 3, 4")]
+    pub path: ::core::option::Option<http_match::Path>,
+}
+/// Nested message and enum types in `HttpMatch`.
+pub mod http_match {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Path {
+        /// Exactly; begins with "/".
+        #[prost(string, tag = "1")]
+        Exact(::prost::alloc::string::String),
+        /// By segments; begins with "/".
+        #[prost(string, tag = "2")]
+        Prefix(::prost::alloc::string::String),
+        /// All of the path.
+        #[prost(string, tag = "3")]
+        Regex(::prost::alloc::string::String),
+        #[prost(message, tag = "4")]
+        Grpc(super::GrpcMethod),
+    }
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ServicePort {
+pub struct GrpcMethod {
+    #[prost(message, optional, tag = "1")]
+    pub service: ::core::option::Option<TextMatch>,
+    #[prost(message, optional, tag = "2")]
+    pub method: ::core::option::Option<TextMatch>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValueMatch {
+    /// Of a header in lower case.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// 1 to 65535.
-    #[prost(uint32, tag = "2")]
-    pub port: u32,
-    #[prost(enumeration = "AppProtocol", tag = "3")]
-    pub protocol: i32,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<TextMatch>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextMatch {
+    #[prost(oneof = "text_match::Match", tags = "1, 2")]
+    pub r#match: ::core::option::Option<text_match::Match>,
+}
+/// Nested message and enum types in `TextMatch`.
+pub mod text_match {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Match {
+        #[prost(string, tag = "1")]
+        Exact(::prost::alloc::string::String),
+        /// All of the text.
+        #[prost(string, tag = "2")]
+        Regex(::prost::alloc::string::String),
+    }
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Endpoints {
-    /// The Service's.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "3")]
-    pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+pub struct PortPolicy {
+    /// Absent: nothing is set.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestPolicy>,
+    /// Absent: every default.
+    #[prost(message, optional, tag = "2")]
+    pub backend: ::core::option::Option<BackendPolicy>,
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Endpoint {
-    /// 4 or 16 bytes, in network order.
-    #[prost(bytes = "vec", tag = "1")]
-    pub address: ::prost::alloc::vec::Vec<u8>,
-    #[prost(message, repeated, tag = "2")]
-    pub ports: ::prost::alloc::vec::Vec<PortMapping>,
-    /// "namespace/name" of the workload there; empty when none is known.
-    #[prost(string, tag = "3")]
-    pub workload: ::prost::alloc::string::String,
-    #[prost(bool, tag = "4")]
-    pub ready: bool,
+pub struct RequestPolicy {
+    #[prost(message, optional, tag = "1")]
+    pub request_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "2")]
+    pub backend_request_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub retry: ::core::option::Option<Retry>,
+    #[prost(message, repeated, tag = "5")]
+    pub rate_limits: ::prost::alloc::vec::Vec<RateLimit>,
+    #[prost(message, repeated, tag = "6")]
+    pub faults: ::prost::alloc::vec::Vec<Fault>,
+    #[prost(message, optional, tag = "7")]
+    pub affinity: ::core::option::Option<CookieAffinity>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Retry {
+    #[prost(uint32, tag = "1")]
+    pub attempts: u32,
+    /// Each 100 to 599.
+    #[prost(uint32, repeated, tag = "2")]
+    pub statuses: ::prost::alloc::vec::Vec<u32>,
+    /// Each 1 to 16.
+    #[prost(uint32, repeated, tag = "3")]
+    pub grpc_statuses: ::prost::alloc::vec::Vec<u32>,
+    #[prost(enumeration = "RetryOn", repeated, tag = "4")]
+    pub on: ::prost::alloc::vec::Vec<i32>,
+    #[prost(bool, tag = "5")]
+    pub non_idempotent: bool,
+    #[prost(message, optional, tag = "6")]
+    pub backoff: ::core::option::Option<::prost_types::Duration>,
+    /// Not shorter than backoff.
+    #[prost(message, optional, tag = "7")]
+    pub max_backoff: ::core::option::Option<::prost_types::Duration>,
 }
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PortMapping {
-    /// Both 1 to 65535.
+pub struct RateLimit {
     #[prost(uint32, tag = "1")]
-    pub service_port: u32,
+    pub requests: u32,
+    #[prost(message, optional, tag = "2")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// Not 0.
+    #[prost(uint32, tag = "3")]
+    pub burst: u32,
+    #[prost(enumeration = "RateLimitKey", tag = "4")]
+    pub key: i32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fault {
+    /// None: every request.
+    #[prost(message, repeated, tag = "1")]
+    pub matches: ::prost::alloc::vec::Vec<HttpMatch>,
+    /// At most 1000000.
     #[prost(uint32, tag = "2")]
-    pub target_port: u32,
+    pub per_million: u32,
+    #[prost(oneof = "fault::Kind", tags = "3, 4, 5")]
+    pub kind: ::core::option::Option<fault::Kind>,
+}
+/// Nested message and enum types in `Fault`.
+pub mod fault {
+    #[allow(clippy::all)]
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "3")]
+        Delay(::prost_types::Duration),
+        /// A status from 200 to 599.
+        #[prost(uint32, tag = "4")]
+        Abort(u32),
+        /// A gRPC status from 1 to 16.
+        #[prost(uint32, tag = "5")]
+        AbortGrpc(u32),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CookieAffinity {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub max_age: ::core::option::Option<::prost_types::Duration>,
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackendPolicy {
+    /// Absent: least request.
+    #[prost(message, optional, tag = "1")]
+    pub balancing: ::core::option::Option<Balancing>,
+    #[prost(enumeration = "LocalityPreference", tag = "2")]
+    pub locality: i32,
+    #[prost(message, optional, tag = "3")]
+    pub slow_start: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub connect_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Absent: none but the defaults.
+    #[prost(message, optional, tag = "5")]
+    pub limits: ::core::option::Option<Limits>,
+    #[prost(message, optional, tag = "6")]
+    pub outliers: ::core::option::Option<OutlierDetection>,
+    /// Absent: the default.
+    #[prost(message, optional, tag = "7")]
+    pub retry_budget: ::core::option::Option<RetryBudget>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Balancing {
+    #[prost(oneof = "balancing::Algorithm", tags = "1, 2, 3, 4, 5, 6")]
+    pub algorithm: ::core::option::Option<balancing::Algorithm>,
+}
+/// Nested message and enum types in `Balancing`.
+pub mod balancing {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Algorithm {
+        #[prost(message, tag = "1")]
+        LeastRequest(super::LeastRequest),
+        #[prost(message, tag = "2")]
+        PeakEwma(super::PeakEwma),
+        #[prost(message, tag = "3")]
+        RoundRobin(super::RoundRobin),
+        #[prost(message, tag = "4")]
+        Random(super::Random),
+        #[prost(message, tag = "5")]
+        RingHash(super::RingHash),
+        #[prost(message, tag = "6")]
+        Maglev(super::Maglev),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeastRequest {}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeakEwma {}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoundRobin {}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Random {}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RingHash {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<HashKey>,
+    /// 1 to 8388608.
+    #[prost(uint32, tag = "2")]
+    pub min_size: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Maglev {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<HashKey>,
+    /// A prime, 5000011 at most.
+    #[prost(uint32, tag = "2")]
+    pub table_size: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKey {
+    #[prost(oneof = "hash_key::Key", tags = "1, 2, 3, 4")]
+    pub key: ::core::option::Option<hash_key::Key>,
+}
+/// Nested message and enum types in `HashKey`.
+pub mod hash_key {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Key {
+        /// In lower case.
+        #[prost(string, tag = "1")]
+        Header(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        Cookie(::prost::alloc::string::String),
+        #[prost(string, tag = "3")]
+        Query(::prost::alloc::string::String),
+        #[prost(message, tag = "4")]
+        SourceAddress(super::SourceAddress),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SourceAddress {}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limits {
+    #[prost(uint32, optional, tag = "1")]
+    pub max_connections: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub max_pending: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub max_requests: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    pub endpoint_max_connections: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "5")]
+    pub endpoint_max_requests: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "6")]
+    pub max_requests_per_connection: ::core::option::Option<u32>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutlierDetection {
+    #[prost(uint32, optional, tag = "1")]
+    pub consecutive_5xx: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub consecutive_gateway: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub success_rate: ::core::option::Option<SuccessRate>,
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "5")]
+    pub base_ejection: ::core::option::Option<::prost_types::Duration>,
+    /// Not shorter than base_ejection.
+    #[prost(message, optional, tag = "6")]
+    pub max_ejection: ::core::option::Option<::prost_types::Duration>,
+    /// At most 100.
+    #[prost(uint32, tag = "7")]
+    pub max_ejected_percent: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuccessRate {
+    #[prost(uint32, tag = "1")]
+    pub min_endpoints: u32,
+    #[prost(uint32, tag = "2")]
+    pub min_requests: u32,
+    #[prost(uint32, tag = "3")]
+    pub deviations_thousandths: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryBudget {
+    /// At most 100.
+    #[prost(uint32, tag = "1")]
+    pub percent: u32,
+    #[prost(uint32, tag = "2")]
+    pub min_per_second: u32,
 }
 #[allow(clippy::all)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
-pub enum AppProtocol {
+pub enum RetryOn {
     Unspecified = 0,
-    Tcp = 1,
-    Tls = 2,
-    Http1 = 3,
-    Http2 = 4,
-    Grpc = 5,
+    ConnectFailure = 1,
+    Reset = 2,
+    Timeout = 3,
 }
-impl AppProtocol {
+impl RetryOn {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
     /// The values are not transformed in any way and thus are considered stable
     /// (if the ProtoBuf definition does not change) and safe for programmatic use.
     pub fn as_str_name(&self) -> &'static str {
         match self {
-            Self::Unspecified => "APP_PROTOCOL_UNSPECIFIED",
-            Self::Tcp => "APP_PROTOCOL_TCP",
-            Self::Tls => "APP_PROTOCOL_TLS",
-            Self::Http1 => "APP_PROTOCOL_HTTP1",
-            Self::Http2 => "APP_PROTOCOL_HTTP2",
-            Self::Grpc => "APP_PROTOCOL_GRPC",
+            Self::Unspecified => "RETRY_ON_UNSPECIFIED",
+            Self::ConnectFailure => "RETRY_ON_CONNECT_FAILURE",
+            Self::Reset => "RETRY_ON_RESET",
+            Self::Timeout => "RETRY_ON_TIMEOUT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
-            "APP_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
-            "APP_PROTOCOL_TCP" => Some(Self::Tcp),
-            "APP_PROTOCOL_TLS" => Some(Self::Tls),
-            "APP_PROTOCOL_HTTP1" => Some(Self::Http1),
-            "APP_PROTOCOL_HTTP2" => Some(Self::Http2),
-            "APP_PROTOCOL_GRPC" => Some(Self::Grpc),
+            "RETRY_ON_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETRY_ON_CONNECT_FAILURE" => Some(Self::ConnectFailure),
+            "RETRY_ON_RESET" => Some(Self::Reset),
+            "RETRY_ON_TIMEOUT" => Some(Self::Timeout),
             _ => None,
         }
     }
 }
 #[allow(clippy::all)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TrustBundle {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RateLimitKey {
+    Unspecified = 0,
+    Service = 1,
+    ClientIdentity = 2,
+}
+impl RateLimitKey {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RATE_LIMIT_KEY_UNSPECIFIED",
+            Self::Service => "RATE_LIMIT_KEY_SERVICE",
+            Self::ClientIdentity => "RATE_LIMIT_KEY_CLIENT_IDENTITY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RATE_LIMIT_KEY_UNSPECIFIED" => Some(Self::Unspecified),
+            "RATE_LIMIT_KEY_SERVICE" => Some(Self::Service),
+            "RATE_LIMIT_KEY_CLIENT_IDENTITY" => Some(Self::ClientIdentity),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LocalityPreference {
+    Unspecified = 0,
+    Failover = 1,
+}
+impl LocalityPreference {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCALITY_PREFERENCE_UNSPECIFIED",
+            Self::Failover => "LOCALITY_PREFERENCE_FAILOVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCALITY_PREFERENCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCALITY_PREFERENCE_FAILOVER" => Some(Self::Failover),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Routes {
+    /// The Service's.
     #[prost(string, tag = "1")]
-    pub trust_domain: ::prost::alloc::string::String,
-    /// X.509 certificates in DER. At least one.
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// SHA-256 of the DER of the certificate that signs at present.
-    #[prost(bytes = "vec", tag = "3")]
-    pub signer: ::prost::alloc::vec::Vec<u8>,
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Each port and consumer once.
+    #[prost(message, repeated, tag = "3")]
+    pub groups: ::prost::alloc::vec::Vec<RouteGroup>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RouteGroup {
+    /// 1 to 65535.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// The namespace whose clients the group is for; absent: everybody without a group of their own.
+    #[prost(string, optional, tag = "2")]
+    pub consumer: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(oneof = "route_group::Rules", tags = "3, 4, 5, 6")]
+    pub rules: ::core::option::Option<route_group::Rules>,
+}
+/// Nested message and enum types in `RouteGroup`.
+pub mod route_group {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Rules {
+        #[prost(message, tag = "3")]
+        Http(super::HttpRules),
+        #[prost(message, tag = "4")]
+        Grpc(super::HttpRules),
+        #[prost(message, tag = "5")]
+        Tls(super::TlsRules),
+        #[prost(message, tag = "6")]
+        Tcp(super::TcpRules),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpRules {
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<HttpRule>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TlsRules {
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<TlsRule>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TcpRules {
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<TcpRule>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleName {
+    /// "namespace/name" of the route.
+    #[prost(string, tag = "1")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpRule {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<RuleName>,
+    /// At least one.
+    #[prost(message, repeated, tag = "2")]
+    pub matches: ::prost::alloc::vec::Vec<HttpMatch>,
+    #[prost(message, repeated, tag = "3")]
+    pub filters: ::prost::alloc::vec::Vec<Filter>,
+    #[prost(message, repeated, tag = "4")]
+    pub backends: ::prost::alloc::vec::Vec<WeightedBackend>,
+    /// Absent: nothing is set.
+    #[prost(message, optional, tag = "5")]
+    pub policy: ::core::option::Option<RequestPolicy>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TlsRule {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<RuleName>,
+    #[prost(string, repeated, tag = "2")]
+    pub server_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub backends: ::prost::alloc::vec::Vec<WeightedBackend>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TcpRule {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<RuleName>,
+    #[prost(message, repeated, tag = "2")]
+    pub backends: ::prost::alloc::vec::Vec<WeightedBackend>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WeightedBackend {
+    #[prost(uint32, tag = "1")]
+    pub weight: u32,
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<Backend>,
+    #[prost(message, repeated, tag = "3")]
+    pub filters: ::prost::alloc::vec::Vec<Filter>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Backend {
+    #[prost(oneof = "backend::Target", tags = "1, 2")]
+    pub target: ::core::option::Option<backend::Target>,
+}
+/// Nested message and enum types in `Backend`.
+pub mod backend {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        #[prost(message, tag = "1")]
+        Service(super::BackendService),
+        /// Why the reference does not resolve.
+        #[prost(string, tag = "2")]
+        Invalid(::prost::alloc::string::String),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackendService {
+    /// "namespace/name" of the Service.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// 1 to 65535.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Filter {
+    #[prost(oneof = "filter::Filter", tags = "1, 2, 3, 4, 5, 6")]
+    pub filter: ::core::option::Option<filter::Filter>,
+}
+/// Nested message and enum types in `Filter`.
+pub mod filter {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Filter {
+        #[prost(message, tag = "1")]
+        RequestHeaders(super::HeaderEdits),
+        #[prost(message, tag = "2")]
+        ResponseHeaders(super::HeaderEdits),
+        #[prost(message, tag = "3")]
+        Redirect(super::Redirect),
+        #[prost(message, tag = "4")]
+        Rewrite(super::Rewrite),
+        #[prost(message, tag = "5")]
+        Mirror(super::Mirror),
+        #[prost(message, tag = "6")]
+        Cors(super::Cors),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeaderEdits {
+    #[prost(message, repeated, tag = "1")]
+    pub set: ::prost::alloc::vec::Vec<Header>,
+    #[prost(message, repeated, tag = "2")]
+    pub add: ::prost::alloc::vec::Vec<Header>,
+    #[prost(string, repeated, tag = "3")]
+    pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    /// In lower case.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Redirect {
+    /// "http", "https" or empty.
+    #[prost(string, tag = "1")]
+    pub scheme: ::prost::alloc::string::String,
+    /// Empty: the request's.
+    #[prost(string, tag = "2")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub path: ::core::option::Option<PathEdit>,
+    /// 0: not set.
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+    /// 301, 302, 303, 307 or 308.
+    #[prost(uint32, tag = "5")]
+    pub status: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rewrite {
+    /// Empty: the request's.
+    #[prost(string, tag = "1")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub path: ::core::option::Option<PathEdit>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathEdit {
+    #[prost(oneof = "path_edit::Edit", tags = "1, 2")]
+    pub edit: ::core::option::Option<path_edit::Edit>,
+}
+/// Nested message and enum types in `PathEdit`.
+pub mod path_edit {
+    #[allow(clippy::all)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Edit {
+        #[prost(string, tag = "1")]
+        Full(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        Prefix(::prost::alloc::string::String),
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mirror {
+    #[prost(message, optional, tag = "1")]
+    pub target: ::core::option::Option<Backend>,
+    #[prost(uint32, tag = "2")]
+    pub numerator: u32,
+    /// Not 0.
+    #[prost(uint32, tag = "3")]
+    pub denominator: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cors {
+    #[prost(string, repeated, tag = "1")]
+    pub allow_origins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "2")]
+    pub allow_credentials: bool,
+    #[prost(string, repeated, tag = "3")]
+    pub allow_methods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub allow_headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub expose_headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Seconds.
+    #[prost(uint32, tag = "6")]
+    pub max_age: u32,
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -458,6 +1014,17 @@ pub struct Workload {
     /// Sent to the workload's own node only.
     #[prost(message, optional, tag = "10")]
     pub attachment: ::core::option::Option<Attachment>,
+    /// Absent: not known.
+    #[prost(message, optional, tag = "11")]
+    pub locality: ::core::option::Option<Locality>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Locality {
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -537,4 +1104,122 @@ impl Tunnel {
             _ => None,
         }
     }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Service {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Virtual addresses, each 4 or 16 bytes, in network order. None: headless.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(message, repeated, tag = "4")]
+    pub ports: ::prost::alloc::vec::Vec<ServicePort>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServicePort {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 1 to 65535.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(enumeration = "AppProtocol", tag = "3")]
+    pub protocol: i32,
+    /// Absent: every default.
+    #[prost(message, optional, tag = "4")]
+    pub policy: ::core::option::Option<PortPolicy>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Endpoints {
+    /// The Service's.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Endpoint {
+    /// 4 or 16 bytes, in network order.
+    #[prost(bytes = "vec", tag = "1")]
+    pub address: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub ports: ::prost::alloc::vec::Vec<PortMapping>,
+    /// "namespace/name" of the workload there; empty when none is known.
+    #[prost(string, tag = "3")]
+    pub workload: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub ready: bool,
+    /// Absent: 1.
+    #[prost(uint32, optional, tag = "5")]
+    pub weight: ::core::option::Option<u32>,
+    /// Absent: not known.
+    #[prost(message, optional, tag = "6")]
+    pub locality: ::core::option::Option<Locality>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortMapping {
+    /// Both 1 to 65535.
+    #[prost(uint32, tag = "1")]
+    pub service_port: u32,
+    #[prost(uint32, tag = "2")]
+    pub target_port: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AppProtocol {
+    Unspecified = 0,
+    Tcp = 1,
+    Tls = 2,
+    Http1 = 3,
+    Http2 = 4,
+    Grpc = 5,
+}
+impl AppProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APP_PROTOCOL_UNSPECIFIED",
+            Self::Tcp => "APP_PROTOCOL_TCP",
+            Self::Tls => "APP_PROTOCOL_TLS",
+            Self::Http1 => "APP_PROTOCOL_HTTP1",
+            Self::Http2 => "APP_PROTOCOL_HTTP2",
+            Self::Grpc => "APP_PROTOCOL_GRPC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APP_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "APP_PROTOCOL_TCP" => Some(Self::Tcp),
+            "APP_PROTOCOL_TLS" => Some(Self::Tls),
+            "APP_PROTOCOL_HTTP1" => Some(Self::Http1),
+            "APP_PROTOCOL_HTTP2" => Some(Self::Http2),
+            "APP_PROTOCOL_GRPC" => Some(Self::Grpc),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustBundle {
+    #[prost(string, tag = "1")]
+    pub trust_domain: ::prost::alloc::string::String,
+    /// X.509 certificates in DER. At least one.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SHA-256 of the DER of the certificate that signs at present.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
 }
