@@ -3,9 +3,13 @@
 
 #![expect(clippy::missing_panics_doc, reason = "panics are how tests fail")]
 
+pub mod ask;
+pub mod case;
 pub mod crowd;
+pub mod hall;
 pub mod kernel;
 pub mod outcomes;
+pub mod peers;
 pub mod rogue;
 pub mod servers;
 pub mod shop;

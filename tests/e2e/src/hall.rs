@@ -1,0 +1,200 @@
+//! The echo hall: two nodes with a server on each that answers with what it saw, and clients on both.
+//!
+//! ```text
+//!  node-a: client-a, echo-v1   consumer-a        Services mesh/echo (both servers), mesh/echo-v1, mesh/echo-v2
+//!  node-b: client-b, echo-v2                     and one for each table of cases, with routes of its own
+//! ```
+//!
+//! Every client has a server on its own node and one on the other. Pods are in the namespace `mesh`, but for the
+//! consumer's, which is in `consumer`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use mesh_harness::manifest::ServiceManifest;
+use mesh_harness::node::{NodeProxy, NodeSettings};
+use mesh_harness::{Mesh, MeshBuilder, Process, Workload};
+use serde_json::Value;
+
+use crate::case::{self, Case, Target};
+use crate::peers::{self, Certificate, GRPC_PORT, HTTP_PORT, WEBSOCKET_PORT};
+use crate::turns::Report;
+
+/// Where everything but the consumer is.
+pub const NAMESPACE: &str = "mesh";
+/// Where the consumer is.
+pub const CONSUMER: &str = "consumer";
+/// The label that all servers have.
+const SERVERS: (&str, &str) = ("part", "echo");
+
+/// Ports of every Service: name, port, target port, what it says of the protocol.
+pub const PORTS: [(&str, u16, u16, Option<&str>); 8] = [
+    ("http", 80, HTTP_PORT, Some("http")),
+    ("other", 8080, HTTP_PORT, Some("http")),
+    ("undeclared", 8081, HTTP_PORT, None),
+    ("two", 8082, HTTP_PORT, Some("kubernetes.io/h2c")),
+    ("chat", 8090, WEBSOCKET_PORT, Some("kubernetes.io/ws")),
+    ("secure", 443, HTTP_PORT, Some("https")),
+    ("bytes", 9090, HTTP_PORT, Some("tcp")),
+    ("calls", 7070, GRPC_PORT, Some("kubernetes.io/h2c")),
+];
+
+/// The hall.
+#[derive(Debug)]
+pub struct Hall {
+    /// Servers that run for as long as the hall.
+    pub servers: Vec<Process>,
+    /// The mesh around it.
+    pub mesh: Mesh,
+    /// A pod on node A that asks.
+    pub client_a: Workload,
+    /// A pod on node B that asks.
+    pub client_b: Workload,
+    /// A pod on node A that asks, of another namespace.
+    pub consumer: Workload,
+    /// The server on node A.
+    pub v1: Workload,
+    /// The server on node B.
+    pub v2: Workload,
+    services: u8,
+}
+
+impl Hall {
+    /// With settings that fit most tests.
+    pub fn open() -> Result<Self> {
+        Self::open_with(Mesh::builder().node_settings(NodeSettings::default()))
+    }
+
+    /// With settings of one's own; the nodes are added.
+    pub fn open_with(builder: MeshBuilder) -> Result<Self> {
+        let mut mesh = builder.node("node-a").node("node-b").prepare()?;
+        mesh.manifests.namespace(NAMESPACE, true)?;
+        mesh.manifests.namespace(CONSUMER, true)?;
+        mesh.start_nodes()?;
+        let folder = mesh.topology.folder().to_owned();
+        let client_a = mesh.add_pod("node-a", "client-a")?;
+        let client_b = mesh.add_pod("node-b", "client-b")?;
+        let consumer = mesh.add_pod("node-a", "consumer-a")?;
+        let v1 = mesh.add_pod("node-a", "echo-v1")?;
+        let v2 = mesh.add_pod("node-b", "echo-v2")?;
+        let certificate = Certificate::new(&folder)?;
+        let mut servers = Vec::new();
+        for pod in [&v1, &v2] {
+            servers.push(peers::http_server(pod, &folder, &pod.name, &certificate)?);
+            servers.push(peers::grpc_server(pod, &folder, &pod.name)?);
+            servers.push(peers::websocket_server(pod, &folder, &pod.name)?);
+        }
+        for (namespace, node, pod) in [
+            (NAMESPACE, "node-a", &client_a),
+            (NAMESPACE, "node-b", &client_b),
+            (CONSUMER, "node-a", &consumer),
+        ] {
+            mesh.enrol(namespace, node, pod, |workload| workload)?;
+        }
+        for (node, pod) in [("node-a", &v1), ("node-b", &v2)] {
+            mesh.enrol(NAMESPACE, node, pod, |workload| {
+                let workload = workload.label(SERVERS.0, SERVERS.1);
+                let workload = workload.port("http", HTTP_PORT).port("grpc", GRPC_PORT);
+                workload.port("chat", WEBSOCKET_PORT)
+            })?;
+            peers::wait_listening(pod, &servers)?;
+        }
+        let mut hall = Self {
+            servers,
+            mesh,
+            client_a,
+            client_b,
+            consumer,
+            v1,
+            v2,
+            services: 0,
+        };
+        hall.service("echo")?;
+        hall.service_of("echo-v1", "echo-v1", 1)?;
+        hall.service_of("echo-v2", "echo-v2", 1)?;
+        Ok(hall)
+    }
+
+    /// Adds a Service with both servers behind it.
+    pub fn service(&mut self, name: &str) -> Result<Target> {
+        let manifest = ServiceManifest::new(NAMESPACE, name).selects_label(SERVERS.0, SERVERS.1);
+        self.add(name, manifest, 2)
+    }
+
+    /// Adds a Service with the workloads behind it whose label `app` is this, and waits for so many.
+    pub fn service_of(&mut self, name: &str, app: &str, endpoints: usize) -> Result<Target> {
+        let manifest = ServiceManifest::new(NAMESPACE, name).selects(app);
+        self.add(name, manifest, endpoints)
+    }
+
+    fn add(&mut self, name: &str, manifest: ServiceManifest, endpoints: usize) -> Result<Target> {
+        self.services = self.services.checked_add(1).context("too many Services")?;
+        let v4 = format!("10.96.1.{}", self.services);
+        let manifest = manifest
+            .address(&v4)
+            .address(&format!("fd00:96::1:{:x}", self.services));
+        let manifest = PORTS
+            .iter()
+            .fold(manifest, |manifest, (port_name, port, target, protocol)| {
+                manifest.named_port(port_name, *port, *target, *protocol)
+            });
+        self.mesh.manifests.service(&manifest)?;
+        for node in &self.mesh.nodes {
+            node.wait_service(&format!("{NAMESPACE}/{name}"), endpoints)?;
+        }
+        Ok(Target {
+            host: format!("{name}.{NAMESPACE}"),
+            address: v4.parse()?,
+        })
+    }
+
+    /// A Service that the hall has had from the start.
+    pub fn target(&self, name: &str) -> Result<Target> {
+        let services = self.a().admin("/services")?;
+        let found = services.as_array().and_then(|all| {
+            all.iter()
+                .find(|one| one["name"] == format!("{NAMESPACE}/{name}"))
+        });
+        let addresses = found.with_context(|| format!("there is no Service {name}"))?["addresses"].as_array();
+        let addresses = addresses.into_iter().flatten().filter_map(Value::as_str);
+        let address: Option<IpAddr> = addresses
+            .filter_map(|address| address.parse().ok())
+            .find(IpAddr::is_ipv4);
+        Ok(Target {
+            host: format!("{name}.{NAMESPACE}"),
+            address: address.with_context(|| format!("{name} has no address"))?,
+        })
+    }
+
+    /// Writes routes, or what else goes with them.
+    pub fn write(&self, file: &str, yaml: &str) -> Result<()> {
+        self.mesh.manifests.write(&format!("{file}.yaml"), yaml)
+    }
+
+    /// Asks everything from the clients on both nodes.
+    pub fn check(&self, target: &Target, cases: &[Case]) -> Result<()> {
+        case::check(target, &[&self.client_a, &self.client_b], cases)
+    }
+
+    /// The first node.
+    pub fn a(&self) -> &NodeProxy {
+        &self.mesh.nodes[0]
+    }
+
+    /// The second node.
+    pub fn b(&self) -> &NodeProxy {
+        &self.mesh.nodes[1]
+    }
+
+    /// The temporary folder.
+    pub fn folder(&self) -> PathBuf {
+        self.mesh.topology.folder().to_owned()
+    }
+}
+
+impl Report for Hall {
+    fn report(&self) -> String {
+        self.mesh.logs()
+    }
+}
