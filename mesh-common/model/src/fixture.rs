@@ -7,10 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
-    AppProtocol, Endpoint, EndpointSet, Identity, Locality, NetworkMode, NodeName, PortMapping, PortPolicy,
-    ResourceName, Service, ServicePort, TrustDomain, Tunnel, Workload, WorkloadPort,
+    AppProtocol, BackendTarget, Endpoint, EndpointSet, HttpMatch, HttpRule, Identity, Locality, NetworkMode,
+    NodeName, OutlierDetection, PathMatch, PortMapping, PortPolicy, RequestPolicy, ResourceName, Retry,
+    RetryOn, RouteGroup, RouteRules, RuleName, Service, ServicePort, ServiceRoutes, TcpRule, TextMatch,
+    TlsRule, TrustDomain, Tunnel, ValueMatch, WeightedBackend, Workload, WorkloadPort,
 };
 
 /// The trust domain of all fixtures.
@@ -90,5 +93,143 @@ pub fn endpoints(service: &str, service_port: u16, endpoints: &[(&str, u16, &str
                 locality: Locality::default(),
             })
             .collect(),
+    }
+}
+
+/// A Service at one address with one port that says what it speaks and has a policy.
+pub fn service_with_policy(
+    name: &str,
+    address: &str,
+    port: u16,
+    protocol: AppProtocol,
+    policy: PortPolicy,
+) -> Service {
+    let mut service = service(name, address, &[port]);
+    for port in &mut service.ports {
+        port.protocol = protocol;
+        port.policy = Arc::new(policy.clone());
+    }
+    service
+}
+
+/// The routes at one port of a Service, for every client without routes of its own.
+pub fn routes(service: &str, port: u16, rules: RouteRules) -> ServiceRoutes {
+    ServiceRoutes {
+        service: service.parse().unwrap(),
+        groups: vec![RouteGroup {
+            port,
+            consumer: None,
+            rules,
+        }],
+    }
+}
+
+/// The HTTP routes at one port of a Service, for every client without routes of its own.
+pub fn http_routes(service: &str, port: u16, rules: Vec<HttpRule>) -> ServiceRoutes {
+    routes(service, port, RouteRules::Http(rules))
+}
+
+/// A rule's name, written `namespace/route#rule`.
+pub fn rule_name(name: &str) -> Arc<RuleName> {
+    let (route, rule) = name.split_once('#').unwrap();
+    Arc::new(RuleName {
+        route: route.parse().unwrap(),
+        rule: rule.to_owned(),
+    })
+}
+
+/// A rule named `namespace/route#rule` without filters or policy.
+pub fn http_rule(name: &str, matches: Vec<HttpMatch>, backends: Vec<WeightedBackend>) -> HttpRule {
+    HttpRule {
+        name: rule_name(name),
+        matches,
+        filters: Vec::new(),
+        backends,
+        policy: RequestPolicy::default(),
+    }
+}
+
+/// A rule of a TLSRoute, named `namespace/route#rule`.
+pub fn tls_rule(name: &str, server_names: &[&str], backends: Vec<WeightedBackend>) -> TlsRule {
+    TlsRule {
+        name: rule_name(name),
+        server_names: server_names.iter().map(|name| (*name).to_owned()).collect(),
+        backends,
+    }
+}
+
+/// A rule of a TCPRoute, named `namespace/route#rule`.
+pub fn tcp_rule(name: &str, backends: Vec<WeightedBackend>) -> TcpRule {
+    TcpRule {
+        name: rule_name(name),
+        backends,
+    }
+}
+
+/// Matches requests below a path.
+pub fn prefix(path: &str) -> HttpMatch {
+    HttpMatch {
+        path: PathMatch::Prefix(path.to_owned()),
+        ..HttpMatch::any()
+    }
+}
+
+/// Matches requests that have this value of a header.
+pub fn header(name: &str, value: &str) -> HttpMatch {
+    HttpMatch {
+        headers: vec![ValueMatch {
+            name: name.to_owned(),
+            value: TextMatch::Exact(value.to_owned()),
+        }],
+        ..HttpMatch::any()
+    }
+}
+
+/// A Service's port as a backend, without filters.
+pub fn backend(service: &str, port: u16, weight: u32) -> WeightedBackend {
+    WeightedBackend {
+        weight,
+        target: BackendTarget::Service {
+            service: service.parse().unwrap(),
+            port,
+        },
+        filters: Vec::new(),
+    }
+}
+
+/// A backend that does not resolve.
+pub fn invalid_backend(weight: u32) -> WeightedBackend {
+    WeightedBackend {
+        weight,
+        target: BackendTarget::Invalid {
+            reason: "there is no such Service".to_owned(),
+        },
+        filters: Vec::new(),
+    }
+}
+
+/// Retries on these statuses and on every failure without an answer, of idempotent methods only, after 25 to 250 ms.
+pub fn retry(attempts: u32, statuses: &[u16]) -> Retry {
+    Retry {
+        attempts,
+        statuses: statuses.to_vec(),
+        grpc_statuses: Vec::new(),
+        on: vec![RetryOn::ConnectFailure, RetryOn::Reset, RetryOn::Timeout],
+        non_idempotent: false,
+        backoff: Duration::from_millis(25),
+        max_backoff: Duration::from_millis(250),
+    }
+}
+
+/// Ejects an endpoint for 30 s, and half of all at most, after so many 5xx one after another.
+pub fn outliers(consecutive_5xx: u32) -> OutlierDetection {
+    OutlierDetection {
+        consecutive_5xx: Some(consecutive_5xx),
+        consecutive_gateway: None,
+        success_rate: None,
+        interval: Duration::from_secs(10),
+        base_ejection: Duration::from_secs(30),
+        max_ejection: Duration::from_mins(5),
+        max_ejected_percent: 50,
     }
 }
