@@ -251,6 +251,7 @@ async fn connect_now(
     Ok(Side::Stream {
         send,
         receive: response.into_body(),
+        ahead: None,
     })
 }
 

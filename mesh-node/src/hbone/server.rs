@@ -256,6 +256,7 @@ impl Stream {
         Ok(Side::Stream {
             send,
             receive: self.receive,
+            ahead: None,
         })
     }
 }

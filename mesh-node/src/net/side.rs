@@ -31,6 +31,8 @@ pub enum Side {
         send: SendStream<Bytes>,
         /// From the peer.
         receive: RecvStream,
+        /// What [`Side::spoken`] has taken from `receive` and nobody has read yet.
+        ahead: Option<Bytes>,
     },
 }
 
@@ -78,12 +80,40 @@ impl Side {
                 };
                 (reader, Writer::Tcp(write))
             }
-            Side::Stream { send, receive } => {
-                let ahead = VecDeque::new();
+            Side::Stream {
+                send,
+                receive,
+                ahead,
+            } => {
+                let ahead = ahead.take().into_iter().map(Ok).collect();
                 let reader = Reader::Stream { half: receive, ahead };
                 (reader, Writer::Stream(send))
             }
         }
+    }
+
+    /// Waits until there is something to read: the peer's first bytes, or its end. Leaves it there.
+    pub async fn spoken(&mut self) -> io::Result<()> {
+        match self {
+            Side::Tcp(stream) => stream.peek(&mut [0]).await.map(drop),
+            Side::Stream { receive, ahead, .. } => {
+                if ahead.is_none() {
+                    *ahead = receive.data().await.transpose().map_err(stream_error)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends both directions of a connection over which nothing was sent: FIN and not RST, so that the server does not take
+    /// it for a failure. What the server sends before its own end is thrown away.
+    pub async fn end(mut self) -> io::Result<()> {
+        let (mut reader, mut writer) = self.split();
+        writer.finish().await?;
+        while let Some(bytes) = reader.read().await? {
+            reader.consumed(bytes.len())?;
+        }
+        Ok(())
     }
 
     /// Closes so that the peer sees a failure and not an end: RST, or RST_STREAM with CONNECT_ERROR
