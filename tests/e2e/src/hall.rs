@@ -14,11 +14,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use mesh_harness::manifest::ServiceManifest;
 use mesh_harness::node::{NodeProxy, NodeSettings};
-use mesh_harness::{Mesh, MeshBuilder, Process, Workload};
+use mesh_harness::{Mesh, MeshBuilder, Process, Workload, until};
 use serde_json::Value;
 
+use crate::MOMENT;
 use crate::case::{self, Case, Target};
 use crate::peers::{self, Certificate, GRPC_PORT, HTTP_PORT, WEBSOCKET_PORT};
+use crate::routes::Route;
 use crate::turns::Report;
 
 /// Where everything but the consumer is.
@@ -167,9 +169,48 @@ impl Hall {
         })
     }
 
-    /// Writes routes, or what else goes with them.
+    /// Writes routes at once, and waits until the control plane has judged them. Nodes may still be behind.
+    pub fn routes(&self, routes: &[Route]) -> Result<()> {
+        for route in routes {
+            self.write(&route.file(), &route.yaml())?;
+        }
+        for route in routes {
+            let what = format!("{} {} to be judged", route.kind(), route.full_name());
+            until(&what, MOMENT, || {
+                Ok(is_judged(&self.status(route)?, route.generation()).then_some(()))
+            })
+            .with_context(|| format!("{}\n{}", self.problems(), route.yaml()))?;
+        }
+        Ok(())
+    }
+
+    /// What the control plane says of a route; null before it knows it.
+    pub fn status(&self, route: &Route) -> Result<Value> {
+        let report = self.mesh.control.admin("/routes")?;
+        let all = report["in_force"]["routes"].as_array();
+        let is_it = |one: &&Value| one["kind"] == route.kind() && one["name"] == route.full_name();
+        Ok(all
+            .and_then(|all| all.iter().find(is_it))
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    /// What the control plane has against the manifests.
+    pub fn problems(&self) -> String {
+        self.mesh.control.admin("/problems").map_or_else(
+            |error| format!("{error:#}"),
+            |problems| format!("mesh-control's problems: {problems:#}"),
+        )
+    }
+
+    /// Writes a manifest; the end of the file's name is added.
     pub fn write(&self, file: &str, yaml: &str) -> Result<()> {
         self.mesh.manifests.write(&format!("{file}.yaml"), yaml)
+    }
+
+    /// Removes what [`Self::write`] wrote.
+    pub fn remove(&self, file: &str) -> Result<()> {
+        self.mesh.manifests.remove(&format!("{file}.yaml"))
     }
 
     /// Asks everything from the clients on both nodes.
@@ -191,6 +232,15 @@ impl Hall {
     pub fn folder(&self) -> PathBuf {
         self.mesh.topology.folder().to_owned()
     }
+}
+
+/// Whether every condition of a route is about this generation.
+fn is_judged(status: &Value, generation: i64) -> bool {
+    let parents = status["parents"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut conditions = parents
+        .iter()
+        .flat_map(|parent| parent["conditions"].as_array().map_or(&[][..], Vec::as_slice));
+    !status.is_null() && conditions.all(|condition| condition["observed_generation"] == generation)
 }
 
 impl Report for Hall {

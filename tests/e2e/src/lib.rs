@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod outcomes;
 pub mod peers;
 pub mod rogue;
+pub mod routes;
 pub mod servers;
 pub mod shop;
 pub mod traffic;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::topology::Workload;
 use crate::{Finished, Manifests, Metrics, Process, http, wait};
@@ -173,6 +174,19 @@ impl Control {
     /// Its metrics.
     pub fn metrics(&self) -> Result<Metrics> {
         Ok(Metrics::parse(&self.get("/metrics")?.body))
+    }
+
+    /// What an admin endpoint answers, such as `/routes`.
+    pub fn admin(&self, path: &str) -> Result<Value> {
+        let response = self.get(path)?;
+        if response.status != 200 {
+            bail!(
+                "GET {path} of mesh-control: {} {}",
+                response.status,
+                response.body
+            );
+        }
+        serde_json::from_str(&response.body).with_context(|| format!("read the answer to GET {path}"))
     }
 
     /// Its log so far; also of ended processes.
