@@ -3,6 +3,7 @@
 //! Fields are only ever added, so that a `meshctl` of one version reads a node of the next.
 
 mod route;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ pub use route::{
     ConditionStatus, ParentStatus, PolicyStatus, PolicyTargetStatus, RouteReading, RouteReport, RouteStatus,
     RuleBackendStatus, RuleStatus,
 };
+pub use stats::{Stats, StatsGroup, StatsRow};
 
 /// `GET /status`: the node at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -104,12 +104,15 @@ pub fn service_with_policy(
     protocol: AppProtocol,
     policy: PortPolicy,
 ) -> Service {
-    let mut service = service(name, address, &[port]);
-    for port in &mut service.ports {
-        port.protocol = protocol;
-        port.policy = Arc::new(policy.clone());
+    Service {
+        ports: vec![ServicePort {
+            name: String::new(),
+            port,
+            protocol,
+            policy: Arc::new(policy),
+        }],
+        ..service(name, address, &[])
     }
-    service
 }
 
 /// The routes at one port of a Service, for every client without routes of its own.

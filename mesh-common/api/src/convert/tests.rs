@@ -1,5 +1,8 @@
 //! Every resource survives the wire; what the model forbids does not get through.
 
+mod generate;
+mod traffic;
+
 use mesh_model::{
     AppProtocol, Attachment, Endpoint, EndpointSet, NetworkMode, PortMapping, Service, ServicePort,
     TrustBundle, Tunnel, Workload, WorkloadPort, fixture,
@@ -30,9 +33,11 @@ fn workloads() -> impl Strategy<Value = Workload> {
         prop::collection::vec(("[a-z]{0,5}", 1..=u16::MAX), 0..3),
         prop::collection::btree_map("[a-z]{1,5}", "[a-z]{0,5}", 0..3),
         prop::option::of(("[a-z]{1,5}(/[a-z]{1,5})?", prop::option::of("/[a-z]{1,9}"))),
+        generate::localities(),
     )
         .prop_map(
-            |(name, addresses, is_host, is_enrolled, ports, labels, attachment)| Workload {
+            |(name, addresses, is_host, is_enrolled, ports, labels, attachment, locality)| Workload {
+                locality,
                 addresses,
                 network: if is_host {
                     NetworkMode::Host
@@ -85,18 +90,18 @@ proptest! {
     }
 
     #[test]
-    fn endpoints_survive_the_wire(name in names(), endpoints in prop::collection::vec((addresses(), prop::collection::vec((1..=u16::MAX, 1..=u16::MAX), 0..3), prop::option::of(names()), any::<bool>()), 0..4)) {
+    fn endpoints_survive_the_wire(name in names(), endpoints in prop::collection::vec((addresses(), prop::collection::vec((1..=u16::MAX, 1..=u16::MAX), 0..3), prop::option::of(names()), any::<bool>(), any::<u32>(), generate::localities()), 0..4)) {
         let set = EndpointSet {
             service: name.parse().unwrap(),
             endpoints: endpoints
                 .into_iter()
-                .map(|(address, ports, workload, is_ready)| Endpoint {
+                .map(|(address, ports, workload, is_ready, weight, locality)| Endpoint {
                     address,
                     ports: ports.into_iter().map(|(service_port, target_port)| PortMapping { service_port, target_port }).collect(),
                     workload: workload.map(|name| name.parse().unwrap()),
                     is_ready,
-                    weight: 1,
-                    locality: mesh_model::Locality::default(),
+                    weight,
+                    locality,
                 })
                 .collect(),
         };
