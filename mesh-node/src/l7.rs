@@ -1,7 +1,11 @@
 //! The HTTP server and client of the data path: connections and bodies, no decisions.
 
 pub mod body;
+pub mod client;
 pub mod limits;
+pub mod meter;
+pub mod outgoing;
 pub mod reply;
 pub mod server;
+pub mod tee;
 pub mod upgrade;

@@ -1,6 +1,7 @@
 //! The current snapshot: read without a lock by every connection, replaced by the control plane's session.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use mesh_model::{Diff, Snapshot};
@@ -12,7 +13,9 @@ use crate::resilience::{Backends, Touched};
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<Snapshot>,
-    /// Counts the snapshots; readers that cache something wait for the next.
+    /// Counts the snapshots, for readers that compare.
+    count: AtomicU64,
+    /// The same, for readers that wait for the next.
     generation: watch::Sender<u64>,
     /// What stands behind the Services that are in use; follows the snapshot.
     backends: Arc<Backends>,
@@ -25,6 +28,7 @@ impl Store {
     pub fn new() -> Self {
         Self {
             current: ArcSwap::from_pointee(Snapshot::default()),
+            count: AtomicU64::new(0),
             generation: watch::Sender::new(0),
             backends: Arc::new(Backends::new()),
         }
@@ -45,7 +49,13 @@ impl Store {
         // Before anybody reads the snapshot: who finds a Service in it finds its endpoints too.
         self.backends.refresh(&next, &touched);
         self.current.store(next);
+        self.count.fetch_add(1, Ordering::Release);
         self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Counts the snapshots. Read before [`Store::load`]: what is loaded is of this generation, or newer.
+    pub fn generation(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// What stands behind the Services that are in use.

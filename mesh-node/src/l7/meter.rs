@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -59,17 +59,28 @@ impl Meter {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// So many bytes have gone to the endpoint, past the request's body: after an upgrade.
+    pub fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
     /// So many bytes of the answer have come.
     pub fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
         self.touch();
     }
 
+    /// Whether the whole request has been read.
+    pub fn is_request_read(&self) -> bool {
+        self.is_sent.load(Ordering::Acquire)
+    }
+
     /// Waits until the whole request has been read.
     pub async fn request_read(&self) {
         loop {
             let notified = self.end.notified();
-            if self.is_sent.load(Ordering::Acquire) {
+            if self.is_request_read() {
                 return;
             }
             notified.await;
@@ -108,7 +119,7 @@ impl Metered {
     }
 }
 
-impl http_body::Body for Metered {
+impl hyper::body::Body for Metered {
     type Data = Bytes;
     type Error = BodyError;
 

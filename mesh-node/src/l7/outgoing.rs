@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use super::body::BodyError;
@@ -89,6 +89,14 @@ impl Outgoing {
             replay: Arc::clone(replay),
             position: 0,
         })
+    }
+
+    /// The body that is sent once, out of a request that was not sent.
+    pub fn into_once(self) -> Option<Metered> {
+        match self.0 {
+            Kind::Once(body) => Some(body),
+            _ => None,
+        }
     }
 
     /// A copy of another request's body.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use hyper::body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use super::body::BodyError;

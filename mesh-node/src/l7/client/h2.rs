@@ -9,7 +9,7 @@ use ::h2::client::{self, SendRequest};
 use ::h2::{Reason, SendStream};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body as _, Frame};
+use hyper::body::{Body as _, Frame};
 use mesh_runtime::drain::Guard;
 use mesh_runtime::tasks;
 use tokio::io::{AsyncRead, AsyncWrite};

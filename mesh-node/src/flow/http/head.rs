@@ -1,0 +1,140 @@
+//! Heads on their way through: a client's request in the form that the endpoint's protocol wants, and the answer back.
+
+use http::header::{CONNECTION, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri, Version};
+use mesh_http::headers;
+use mesh_model::AppProtocol;
+
+use crate::l7::outgoing::Outgoing;
+
+/// What is spoken with an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What is spoken with the endpoints of a port: what it declares, else what the client speaks. An upgrade is HTTP/1.1's
+/// (RFC 9110 §7.8), and so is CONNECT, whose tunnel wants a connection of its own.
+pub fn spoken(declared: AppProtocol, client: Version, is_tunnel: bool) -> Spoken {
+    match declared {
+        _ if is_tunnel => Spoken::Http1,
+        AppProtocol::Http2 | AppProtocol::Grpc => Spoken::Http2,
+        AppProtocol::Http1 => Spoken::Http1,
+        AppProtocol::Undeclared | AppProtocol::Tcp | AppProtocol::Tls if client == Version::HTTP_2 => {
+            Spoken::Http2
+        }
+        AppProtocol::Undeclared | AppProtocol::Tcp | AppProtocol::Tls => Spoken::Http1,
+    }
+}
+
+/// Takes what is meant for the client's connection only out of the request, and gives it what every request in the mesh
+/// has. Returns what it wants to upgrade to.
+pub fn prepare(request: &mut Parts) -> Option<HeaderValue> {
+    let upgrade = if request.version == Version::HTTP_11 {
+        headers::upgrade(&request.headers).cloned()
+    } else {
+        None
+    };
+    headers::align_host(request);
+    headers::strip_hop_by_hop(&mut request.headers);
+    headers::sanitise_trace(&mut request.headers);
+    headers::request_id(&mut request.headers, || fastrand::u128(..).to_ne_bytes());
+    headers::forwarded_proto(&mut request.headers, "http");
+    upgrade
+}
+
+/// The request as the endpoint gets it; `None` when it has no authority that such a request needs, or a target that can't
+/// be written.
+pub fn outgoing(
+    head: &Parts,
+    upgrade: Option<&HeaderValue>,
+    spoken: Spoken,
+    body: Outgoing,
+) -> Option<Request<Outgoing>> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = head.headers.clone();
+    let authority = headers::authority(head)?;
+    match spoken {
+        Spoken::Http1 => {
+            *request.uri_mut() = http1_target(head, authority)?;
+            http1_headers(request.headers_mut(), authority, upgrade)?;
+        }
+        Spoken::Http2 => {
+            *request.version_mut() = Version::HTTP_2;
+            *request.uri_mut() = http2_target(head, authority)?;
+            // `:authority` says it (RFC 9113 §8.3.1).
+            request.headers_mut().remove(HOST);
+            request.headers_mut().remove(TRANSFER_ENCODING);
+        }
+    }
+    Some(request)
+}
+
+/// Takes what was meant for the endpoint's connection only out of an answer. Returns what was upgraded to.
+pub fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let upgrade = headers::upgrade(headers).cloned();
+    headers::strip_hop_by_hop(headers);
+    headers.remove(TE);
+    upgrade
+}
+
+/// Makes an answer's head one that grants an upgrade.
+pub fn grant(headers: &mut HeaderMap, upgrade: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, upgrade);
+}
+
+fn http1_target(head: &Parts, authority: &str) -> Option<Uri> {
+    if head.method == Method::CONNECT {
+        return Uri::builder().authority(authority).build().ok();
+    }
+    let path = head.uri.path_and_query().cloned();
+    Some(Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/"))))
+}
+
+fn http1_headers(headers: &mut HeaderMap, authority: &str, upgrade: Option<&HeaderValue>) -> Option<()> {
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_str(authority).ok()?);
+    }
+    headers.remove(TE);
+    join_cookies(headers);
+    if let Some(upgrade) = upgrade {
+        grant(headers, upgrade.clone());
+    }
+    Some(())
+}
+
+/// HTTP/2 may split Cookie; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn http2_target(head: &Parts, authority: &str) -> Option<Uri> {
+    let authority: Authority = authority.parse().ok()?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(
+        head.uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/")),
+    );
+    Uri::from_parts(parts).ok()
+}

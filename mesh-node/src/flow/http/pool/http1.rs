@@ -1,0 +1,184 @@
+//! HTTP/1.1 connections: one request at a time, the one used last first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, connect, drive};
+use crate::l7::client::{self, Http1};
+use crate::resilience::{Backend, ConnectionPermit};
+
+/// Connections of one pair that are kept.
+const MAX_IDLE: usize = 256;
+/// How long a connection that has been given back may take to be ready: its task has read the answer's end, and has to
+/// run once more.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// A connection for one request. Dropped without being given back, it is closed.
+#[derive(Debug)]
+pub struct Lease1 {
+    /// The connection.
+    pub connection: Http1,
+    /// How it was made.
+    pub way: Way,
+    /// Whether it has carried a request before.
+    pub is_reused: bool,
+    pair: Arc<Pair>,
+    kept: Kept,
+}
+
+/// What stays with a connection.
+#[derive(Debug)]
+struct Kept {
+    backend: Arc<Backend>,
+    _permit: ConnectionPermit,
+    served: u32,
+}
+
+/// The idle connections of a pair.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    connections: Mutex<Vec<(Lease, Instant)>>,
+    returned: Notify,
+}
+
+#[derive(Debug)]
+struct Lease {
+    connection: Http1,
+    way: Way,
+    kept: Kept,
+}
+
+/// A connection that is free.
+pub(super) async fn idle(pair: &Arc<Pair>) -> Option<Lease1> {
+    loop {
+        let (mut lease, _) = pair.http1.connections.lock().pop()?;
+        // Closed by the endpoint while it was idle: the next one.
+        if let Ok(Ok(())) = timeout(SETTLE, lease.connection.ready()).await {
+            return Some(Lease1::new(pair, lease, true));
+        }
+    }
+}
+
+/// A new connection, when there may be one; or one that becomes free meanwhile.
+pub(super) async fn open(
+    upstreams: &Arc<Upstreams>,
+    pair: &Arc<Pair>,
+    wanted: &Wanted<'_>,
+) -> Result<Lease1, PoolError> {
+    let pending = wanted.backend.admit_pending()?;
+    let permit = match wanted.backend.admit_connection(wanted.endpoint) {
+        Ok(permit) => permit,
+        Err(_) => loop {
+            upstreams.make_room(wanted.backend);
+            let returned = pair.http1.returned.notified();
+            if let Some(lease) = idle(pair).await {
+                return Ok(lease);
+            }
+            tokio::select! {
+                permit = pending.connection(wanted.endpoint) => break permit,
+                () = returned => {}
+                () = sleep(AGAIN) => {}
+            }
+        },
+    };
+    let (connected, way) = connect(wanted).await?;
+    let released = connected.released();
+    let address = wanted.endpoint.address;
+    let (connection, driver) =
+        client::http1(connected.into_io())
+            .await
+            .map_err(|error| PoolError::Protocol {
+                address,
+                protocol: "HTTP/1.1",
+                error: error.to_string(),
+            })?;
+    drive(pair, released, driver, || {});
+    drop(pending);
+    let lease = Lease {
+        connection,
+        way,
+        kept: Kept {
+            backend: Arc::clone(wanted.backend),
+            _permit: permit,
+            served: 0,
+        },
+    };
+    Ok(Lease1::new(pair, lease, false))
+}
+
+/// Closes an idle connection of the backend; false when there is none.
+pub(super) fn close_one(pair: &Pair, backend: &Arc<Backend>) -> bool {
+    let mut connections = pair.http1.connections.lock();
+    let position = connections
+        .iter()
+        .position(|(lease, _)| Arc::ptr_eq(&lease.kept.backend, backend));
+    let closed = position.map(|position| connections.swap_remove(position));
+    drop(connections);
+    closed.is_some()
+}
+
+// === impl Lease1 ===
+
+impl Lease1 {
+    fn new(pair: &Arc<Pair>, lease: Lease, is_reused: bool) -> Self {
+        let Lease {
+            connection,
+            way,
+            mut kept,
+        } = lease;
+        kept.served += 1;
+        Self {
+            connection,
+            way,
+            is_reused,
+            pair: Arc::clone(pair),
+            kept,
+        }
+    }
+
+    /// The request and its answer have ended: the connection is free for the next one.
+    pub fn give_back(self) {
+        let now = Instant::now();
+        let most = self.kept.backend.policy().backend.limits.max_requests_per_connection;
+        let is_used_up = most.is_some_and(|most| self.kept.served >= most);
+        if is_used_up || self.way.is_old(now) || self.connection.is_closed() || self.pair.is_over() {
+            return;
+        }
+        let pair = self.pair;
+        let lease = Lease {
+            connection: self.connection,
+            way: self.way,
+            kept: self.kept,
+        };
+        let mut connections = pair.http1.connections.lock();
+        if connections.len() < MAX_IDLE {
+            connections.push((lease, now));
+            drop(connections);
+            pair.http1.returned.notify_one();
+        }
+    }
+}
+
+// === impl Idle ===
+
+impl Idle {
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.lock().is_empty()
+    }
+
+    /// Closes what has been idle for long.
+    pub(super) fn expire(&self, now: Instant) {
+        let is_fresh = |(lease, since): &(Lease, Instant)| {
+            !lease.connection.is_closed() && now.duration_since(*since) < IDLE && !lease.way.is_old(now)
+        };
+        self.connections.lock().retain(is_fresh);
+    }
+
+    pub(super) fn close(&self) {
+        drop(std::mem::take(&mut *self.connections.lock()));
+    }
+}

@@ -1,0 +1,87 @@
+//! What comes after an upgrade or a CONNECT was granted: bytes both ways, until either end closes.
+
+use std::time::Duration;
+
+use http::Response;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::time::timeout;
+
+use super::exchange::{Exchange, Lease};
+use crate::l7::body::Body;
+use crate::l7::upgrade::{self, Upgraded};
+use crate::outcome::Flag;
+use crate::resilience::Outcome;
+
+/// Bytes that are read at once.
+const BUFFER: usize = 16 * 1024;
+/// Until the endpoint's side of the upgrade stands: its answer is there already.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// With no byte in either direction for so long, the tunnel is over, where no policy says otherwise.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Joins client and endpoint once the answer has been written.
+pub fn attach(answer: &mut Response<Body>, endpoint: OnUpgrade, exchange: Box<Exchange>, lease: Lease) {
+    upgrade::attach(answer, move |client| async move {
+        // The connection is the tunnel's now, and never an HTTP connection again.
+        drop(lease);
+        run(client, endpoint, exchange).await;
+    });
+}
+
+async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>) {
+    let endpoint = match timeout(DEADLINE, endpoint).await {
+        Ok(Ok(endpoint)) => TokioIo::new(endpoint),
+        Ok(Err(error)) => {
+            exchange.fail(Flag::UpstreamProtocolError, format!("the endpoint's upgrade failed: {error}"));
+            return exchange.over();
+        }
+        Err(_) => {
+            exchange.fail(Flag::UpstreamProtocolError, "the endpoint's upgrade did not come about");
+            return exchange.over();
+        }
+    };
+    let idle = exchange
+        .rule
+        .as_ref()
+        .and_then(|rule| rule.policy.timeouts.idle)
+        .unwrap_or(IDLE);
+    let meter = std::sync::Arc::clone(&exchange.meter);
+    let released = exchange.connection.local.drain.clone();
+    let (client_read, client_write) = split(client);
+    let (endpoint_read, endpoint_write) = split(endpoint);
+    let both = async {
+        tokio::try_join!(
+            pump(client_read, endpoint_write, |bytes| meter.add_sent(bytes)),
+            pump(endpoint_read, client_write, |bytes| meter.add_received(bytes)),
+        )
+    };
+    let flag = tokio::select! {
+        result = both => result.err().map(|_| Flag::UpstreamConnectionTermination),
+        () = meter.idle(idle) => Some(Flag::StreamIdleTimeout),
+        () = released.stopping() => Some(Flag::LocalReset),
+    };
+    if let Some(flag) = flag {
+        exchange.fail(flag, "the tunnel was broken off");
+    }
+    exchange.attempt_over(Outcome::Ok);
+    exchange.over();
+}
+
+async fn pump<R, W>(mut from: ReadHalf<R>, mut to: WriteHalf<W>, count: impl Fn(usize)) -> std::io::Result<()>
+where
+    R: tokio::io::AsyncRead,
+    W: tokio::io::AsyncWrite,
+{
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        count(read);
+        to.write_all(buffer.get(..read).unwrap_or_default()).await?;
+    }
+}
+
