@@ -267,6 +267,53 @@ impl ServiceRoutes {
             .find(|group| group.consumer.as_deref() == Some(client_namespace))
             .or_else(|| at_port().find(|group| group.consumer.is_none()))
     }
+
+    /// Every target that requests, connections or copies of requests may go to.
+    pub fn targets(&self) -> impl Iterator<Item = &BackendTarget> {
+        self.groups.iter().flat_map(|group| group.rules.targets())
+    }
+}
+
+// === impl RouteRules ===
+
+impl RouteRules {
+    fn targets(&self) -> Box<dyn Iterator<Item = &BackendTarget> + '_> {
+        match self {
+            Self::Http(rules) | Self::Grpc(rules) => Box::new(rules.iter().flat_map(|rule| {
+                let backends = rule.backends.iter().flat_map(WeightedBackend::targets);
+                backends.chain(rule.filters.iter().filter_map(Filter::target))
+            })),
+            Self::Tls(rules) => Box::new(
+                rules
+                    .iter()
+                    .flat_map(|rule| rule.backends.iter().map(|b| &b.target)),
+            ),
+            Self::Tcp(rules) => Box::new(
+                rules
+                    .iter()
+                    .flat_map(|rule| rule.backends.iter().map(|b| &b.target)),
+            ),
+        }
+    }
+}
+
+// === impl WeightedBackend ===
+
+impl WeightedBackend {
+    fn targets(&self) -> impl Iterator<Item = &BackendTarget> {
+        std::iter::once(&self.target).chain(self.filters.iter().filter_map(Filter::target))
+    }
+}
+
+// === impl Filter ===
+
+impl Filter {
+    fn target(&self) -> Option<&BackendTarget> {
+        match self {
+            Self::Mirror(mirror) => Some(&mirror.target),
+            _ => None,
+        }
+    }
 }
 
 // === impl HttpMatch ===
