@@ -5,9 +5,11 @@
 pub mod connect;
 pub mod context;
 pub mod failure;
+pub mod http;
 pub mod inbound;
 pub mod live;
 pub mod outbound;
+pub mod plan;
 pub mod relay;
 pub mod report;
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! What every connection needs: handles, made once and shared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_model::NodeName;
 use mesh_runtime::drain::Drain;
+use tokio::sync::Semaphore;
 
+use super::http::pool::Upstreams;
 use super::live::Live;
+use super::plan::Plans;
 use crate::capture::Capture;
-use crate::config::{HboneConfig, OutboundConfig};
+use crate::config::{HboneConfig, HttpConfig, OutboundConfig};
 use crate::hbone::pool::Pool;
 use crate::identity::{Store as Identities, tls::Tls};
 use crate::local::Locals;
@@ -43,6 +47,16 @@ pub struct Context {
     pub live: Arc<Live>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// What becomes of requests and connections to Services.
+    pub plans: Plans,
+    /// Connections to endpoints that speak HTTP.
+    pub upstreams: Arc<Upstreams>,
+    /// Places for copies of requests, in the whole node.
+    pub mirrors: Arc<Semaphore>,
+    /// `[http]`.
+    pub http: HttpConfig,
+    /// How long requests have to end when the node stops.
+    pub drain_deadline: Duration,
     /// Metrics of requests.
     pub requests: Arc<RequestMetrics>,
     /// Stops when the node does; every connection holds a guard of it.
