@@ -3,6 +3,8 @@
 //! Two runtimes: the data plane's threads carry connections and do nothing else; one thread does the rest (control
 //! plane, certificates, enrolment, admin), so that neither can hold the other up.
 
+mod expiry;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,9 +39,10 @@ use crate::state::Store;
 use crate::sync::cache::Cache;
 use crate::sync::client::Client;
 use crate::sync::keeper::Keeper;
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::Readings;
+use crate::telemetry::requests::RequestMetrics;
 use crate::workloads::listeners::OUTBOUND_PORT;
 use crate::workloads::manager::{Known, Manager as WorkloadManager, Reasons};
 
@@ -159,6 +162,9 @@ impl Node {
             provider,
         };
         let context = data_plane(&config, &identities, capture, drain.clone());
+        registry
+            .registry()
+            .register_collector(Box::new(Arc::clone(&context.requests)));
         let readiness = Readiness::new();
         let client = Client {
             node: config.node.name.clone(),
@@ -238,6 +244,8 @@ impl Node {
         };
         let enrolment = tasks.spawn("workloads", manager.run(known, self.drain));
         tasks.spawn("certificates", self.identities.run());
+        let retention = config.metrics.series_retention;
+        tasks.spawn("series", expiry::run(Arc::clone(&self.context), retention));
         tasks.spawn("control plane", self.client.run(session));
         running.met();
         tracing::info!(node = %config.node.name, "started");
@@ -286,11 +294,18 @@ fn data_plane(
         Arc::clone(metrics),
         drain.clone(),
     );
+    let access_log = access_log::Settings {
+        connections: config.access_log.connections,
+        requests: config.access_log.requests,
+        sample: config.access_log.sample,
+        format: config.log.format,
+        threads: config.threads.workers,
+    };
     Arc::new(Context {
         node: config.node.name.clone(),
         outbound: config.outbound.clone(),
         hbone: config.hbone.clone(),
-        access_log: AccessLog::new(config.access_log.connections),
+        access_log: AccessLog::new(access_log),
         store: Arc::clone(snapshot),
         capture,
         locals: Arc::new(Locals::default()),
@@ -299,7 +314,10 @@ fn data_plane(
         pool: Arc::new(pool),
         live: Arc::new(Live::default()),
         metrics: Arc::clone(metrics),
-        requests: Arc::default(),
+        requests: Arc::new(RequestMetrics::new(
+            config.threads.workers,
+            config.metrics.max_series,
+        )),
         drain,
     })
 }

@@ -14,13 +14,14 @@ use mesh_runtime::logging::LogConfig;
 use serde::Deserialize;
 
 use crate::capture::{KernelLog, OnStop};
-use crate::telemetry::access_log::LoggedConnections;
 
 mod http;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
 pub use self::http::HttpConfig;
+pub use self::telemetry::{AccessLogConfig, MetricsConfig};
 
 /// Flow-control windows, in bytes: from HTTP/2's own default to its largest (RFC 9113, 6.9.1 and 6.9.2).
 const WINDOWS: RangeInclusive<u32> = 65_535..=2_147_483_647;
@@ -66,8 +67,8 @@ pub struct Config {
     #[serde(default)]
     pub threads: ThreadConfig,
     /// `[metrics]`.
-    #[serde(default = "metrics_listener")]
-    pub metrics: ListenerConfig,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// `[readiness]`.
     #[serde(default = "readiness_listener")]
     pub readiness: ListenerConfig,
@@ -206,14 +207,6 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
 }
 
-/// The access log.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct AccessLogConfig {
-    /// Which connections are written: `all`, `failures` or `off`. JSON or text is up to `[log] format`.
-    pub connections: LoggedConnections,
-}
-
 // === impl Config ===
 
 impl Config {
@@ -229,6 +222,8 @@ impl Config {
         )?;
         not_zero("outbound.connect-timeout", self.outbound.connect_timeout)?;
         within("threads.workers", self.threads.workers, &THREADS)?;
+        self.metrics.check()?;
+        self.access_log.check()?;
         self.log.check().map_err(|error| Senseless {
             key: "log.filter",
             reason: error.to_string(),
@@ -357,13 +352,7 @@ impl Default for ThreadConfig {
     }
 }
 
-// The ports are those of Istio's proxies, which operators know: 15020 metrics, 15021 readiness, 15000 admin.
-
-fn metrics_listener() -> ListenerConfig {
-    ListenerConfig {
-        address: (Ipv6Addr::UNSPECIFIED, 15020).into(),
-    }
-}
+// The ports are those of Istio's proxies, which operators know: 15021 readiness, 15000 admin.
 
 fn readiness_listener() -> ListenerConfig {
     ListenerConfig {

@@ -1,11 +1,16 @@
-//! The access log: one line for each connection, when it is over.
+//! The access log: one line for each connection and each request, when it is over.
 
+mod request;
+
+use std::io::Write;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use mesh_runtime::logging::LogFormat;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use super::lines::Lines;
 use super::requests::RequestRecord;
 
 /// The tracing target of access log lines, to be named in a log filter.
@@ -13,24 +18,40 @@ pub const TARGET: &str = "access";
 /// Lines a second on failures that belong to nobody: enough to see what goes on, too few to fill a disk.
 const NOBODYS_LINES: u32 = 10;
 
-/// Which connections the access log has. JSON or text is up to `[log] format`, as for every other line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// Which connections, or requests, the access log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LoggedConnections {
-    /// Every connection.
-    #[default]
+pub enum Logged {
+    /// Every one.
     All,
-    /// Connections that failed.
+    /// Those that failed.
     Failures,
-    /// Nothing.
+    /// None.
     Off,
 }
 
+/// What is written, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Which connections.
+    pub connections: Logged,
+    /// Which requests.
+    pub requests: Logged,
+    /// The share of requests that went well which is written, where all are.
+    pub sample: f64,
+    /// How requests are written; connections go through tracing, which knows.
+    pub format: LogFormat,
+    /// How many threads carry requests.
+    pub threads: usize,
+}
+
 /// The access log of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AccessLog {
-    connections: LoggedConnections,
+    settings: Settings,
     nobody: Mutex<Pace>,
+    /// Lines of requests; absent when there are none.
+    lines: Option<Lines>,
 }
 
 /// Which lines are written of those that anybody at all can cause, and how many were not.
@@ -95,20 +116,22 @@ macro_rules! line {
 // === impl AccessLog ===
 
 impl AccessLog {
-    /// With these connections.
-    pub fn new(connections: LoggedConnections) -> Self {
+    /// Writes to standard error.
+    pub fn new(settings: Settings) -> Self {
         Self {
-            connections,
+            settings,
             nobody: Mutex::default(),
+            lines: (settings.requests != Logged::Off)
+                .then(|| Lines::start(settings.threads, Box::new(Stderr))),
         }
     }
 
     /// Writes the entry, if it is to be written. Of failures that belong to no workload and no peer a few a second
     /// are written, and the others counted.
     pub fn write(&self, entry: &Entry<'_>) {
-        match (&entry.failure, self.connections) {
-            (_, LoggedConnections::Off) | (None, LoggedConnections::Failures) => {}
-            (None, LoggedConnections::All) => entry.write_success(),
+        match (&entry.failure, self.settings.connections) {
+            (_, Logged::Off) | (None, Logged::Failures) => {}
+            (None, Logged::All) => entry.write_success(),
             (Some((reason, error)), _) if entry.is_nobodys() => {
                 let Some(left_out) = self.nobody.lock().admit(Instant::now()) else {
                     return;
@@ -121,12 +144,47 @@ impl AccessLog {
             (Some((reason, error)), _) => entry.write_failure(reason, error),
         }
     }
+
+    /// Writes the line of a request, if it is to be written: a fraction of a second later, on a thread of its own.
+    pub fn write_request(&self, record: &RequestRecord<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let is_wanted = request::is_told(record) || self.settings.requests == Logged::All && self.is_drawn();
+        if is_wanted && request::is_enabled(record) {
+            lines.add(|buffer| request::write(record, self.settings.format, SystemTime::now(), buffer));
+        }
+    }
+
+    fn is_drawn(&self) -> bool {
+        self.settings.sample >= 1.0 || fastrand::f64() < self.settings.sample
+    }
+
+    /// Writes out the lines of requests that still wait.
+    pub fn flush(&self) {
+        if let Some(lines) = &self.lines {
+            lines.flush();
+        }
+    }
+
+    /// Lines of requests that were left out because standard error did not take them.
+    pub fn left_out(&self) -> u64 {
+        self.lines.as_ref().map_or(0, Lines::left_out)
+    }
 }
 
-impl AccessLog {
-    /// Writes the line of a request, if it is to be written.
-    pub fn write_request(&self, record: &RequestRecord<'_>) {
-        let _ = (self, record);
+/// Standard error: locked for each batch, so that no other line comes in between.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().lock().write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::stderr().lock().write_all(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
