@@ -21,13 +21,16 @@ use mesh_runtime::tasks::Tasks;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
 use crate::capture::{Capture, Hierarchy, Ports, Settings};
 use crate::config::Config;
 use crate::control::Control;
 use crate::flow::context::Context;
+use crate::flow::http::pool::Upstreams;
 use crate::flow::live::Live;
+use crate::flow::plan::Plans;
 use crate::hbone::pool::Pool;
 use crate::identity::authority::Authority;
 use crate::identity::manager::Manager as IdentityManager;
@@ -46,6 +49,8 @@ use crate::telemetry::requests::RequestMetrics;
 use crate::workloads::listeners::OUTBOUND_PORT;
 use crate::workloads::manager::{Known, Manager as WorkloadManager, Reasons};
 
+/// Copies of requests under way at once, in the whole node; more are left out, and counted.
+const MAX_MIRRORS: usize = 1024;
 /// The port of inbound plaintext.
 const INBOUND_PORT: u16 = 15006;
 /// How long connections are given to end once they have been cut off.
@@ -165,6 +170,9 @@ impl Node {
         registry
             .registry()
             .register_collector(Box::new(Arc::clone(&context.requests)));
+        registry
+            .registry()
+            .register_collector(Box::new(lines_left_out(&context)));
         let readiness = Readiness::new();
         let client = Client {
             node: config.node.name.clone(),
@@ -267,6 +275,7 @@ impl Node {
             self.context.locals.all().iter().for_each(|local| local.close());
             self.trigger.drain(CUT_OFF).await;
         }
+        self.context.access_log.flush();
         tracing::info!("stopped");
         Ok(())
     }
@@ -302,6 +311,11 @@ fn data_plane(
         threads: config.threads.workers,
     };
     Arc::new(Context {
+        plans: Plans::new(Arc::clone(snapshot.backends())),
+        upstreams: Upstreams::new(drain.clone()),
+        mirrors: Arc::new(Semaphore::new(MAX_MIRRORS)),
+        http: config.http.clone(),
+        drain_deadline: config.drain.deadline,
         node: config.node.name.clone(),
         outbound: config.outbound.clone(),
         hbone: config.hbone.clone(),
@@ -344,6 +358,17 @@ fn capture_counters(capture: &Arc<Capture>) -> Readings {
         None => Vec::new(),
     };
     Readings::new("capture", "What the kernel programs counted", Box::new(read))
+}
+
+/// What the access log had to leave out.
+fn lines_left_out(context: &Arc<Context>) -> Readings {
+    let context = Arc::clone(context);
+    let read = move || vec![("lines_left_out", context.access_log.left_out())];
+    Readings::new(
+        "access_log",
+        "Lines that the access log left out because standard error did not take them",
+        Box::new(read),
+    )
 }
 
 /// Serves until the owner of `tasks` is dropped: also while connections drain.

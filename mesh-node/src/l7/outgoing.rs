@@ -225,3 +225,6 @@ impl Replay {
         *position += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

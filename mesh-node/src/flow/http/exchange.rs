@@ -210,18 +210,6 @@ impl Exchange {
 
     fn record(&self) {
         let local = &self.connection.local.workload;
-        let text = |value: &Option<HeaderValue>| {
-            value
-                .as_ref()
-                .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (host, request_id, user_agent) = (
-            text(&self.asked.host),
-            text(&self.asked.request_id),
-            text(&self.asked.user_agent),
-        );
         let destination = self.attempt.as_ref().and_then(|attempt| attempt.endpoint.workload.known());
         let record = RequestRecord {
             source: Some(&local.name),
@@ -234,7 +222,7 @@ impl Exchange {
             endpoint: self.attempt.as_ref().map(|attempt| attempt.endpoint.address),
             transport: self.attempt.as_ref().map_or("", |attempt| attempt.transport),
             method: self.asked.method.as_str(),
-            authority: self.asked.uri.authority().map_or(&host, |a| a.as_str()),
+            authority: self.asked.authority(),
             path: self.asked.uri.path(),
             protocol: self.asked.version,
             status: self.status,
@@ -246,9 +234,9 @@ impl Exchange {
             upstream_duration: self.upstream,
             request_bytes: self.meter.sent(),
             response_bytes: self.meter.received(),
-            request_id: &request_id,
+            request_id: text(self.asked.request_id.as_ref()),
             trace_id: self.asked.trace_id.as_deref().unwrap_or_default(),
-            user_agent: &user_agent,
+            user_agent: text(self.asked.user_agent.as_ref()),
             ..RequestRecord::from(self.connection.client)
         };
         let context = &self.connection.context;
@@ -272,6 +260,24 @@ impl Drop for Exchange {
         }
         self.record();
     }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn authority(&self) -> &str {
+        match self.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => text(self.host.as_ref()),
+        }
+    }
+}
+
+/// A header as text; nothing when it is none.
+fn text(value: Option<&HeaderValue>) -> &str {
+    value
+        .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+        .unwrap_or_default()
 }
 
 // === impl Answer ===

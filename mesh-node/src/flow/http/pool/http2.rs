@@ -109,7 +109,10 @@ pub(super) async fn open(
         }
     });
     let lease = Lease2::new(&connection);
-    pair.http2.connections.lock().push(connection);
+    // Nobody closes what is kept after the pair's end.
+    if !pair.is_over() {
+        pair.http2.connections.lock().push(connection);
+    }
     drop((turn, pending));
     Ok(lease)
 }
