@@ -1,91 +1,60 @@
 //! What a route's filters do to a request and its answer.
+//!
+//! Each filter is checked and compiled once. What cannot be is an error that names the field; the control plane reports
+//! the same, so a node never sees one.
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use mesh_model::HeaderEdits;
+mod cors;
+mod edits;
+mod path;
+mod redirect;
+mod rewrite;
+
+use http::uri::Authority;
+
+pub use cors::Cors;
+pub use edits::Edits;
+pub use redirect::Redirect;
+pub use rewrite::Rewrite;
 
 /// A filter that cannot be compiled, or cannot be applied to a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// The request does not say which host it is for.
-    #[error("the request names no host")]
+    /// Of the filter: a field that cannot be as it is.
+    #[error("the {field} '{value}' {reason}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: String,
+        /// Why that cannot be.
+        reason: String,
+    },
+    /// The request names no host, or none that a URL can have.
+    #[error("the request names no host that the redirect could lead to")]
     NoHost,
+    /// A prefix is to be replaced, but it was no prefix that the request matched.
+    #[error("a path prefix is to be replaced, but the request matched no prefix")]
+    NoPrefix,
+    /// The target would be longer than 65,534 bytes.
+    #[error("the new target is too long")]
+    TooLong,
 }
 
-/// Changes to headers, compiled.
-#[derive(Debug, Clone)]
-pub struct Edits(HeaderEdits);
-
-/// A redirect, compiled.
-#[derive(Debug, Clone)]
-pub struct Redirect(mesh_model::Redirect);
-
-/// A change of host and path, compiled.
-#[derive(Debug, Clone)]
-pub struct Rewrite(mesh_model::Rewrite);
-
-/// Who may call from a browser, compiled.
-#[derive(Debug, Clone)]
-pub struct Cors(mesh_model::Cors);
-
-impl Edits {
-    /// Compiles changes.
-    pub fn new(edits: &HeaderEdits) -> Result<Self, FilterError> {
-        Ok(Self(edits.clone()))
-    }
-
-    /// Applies them: set, add, remove.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        let _ = (headers, &self.0);
+fn invalid(field: &'static str, value: &str, reason: impl Into<String>) -> FilterError {
+    FilterError::Field {
+        field,
+        value: value.to_owned(),
+        reason: reason.into(),
     }
 }
 
-impl Redirect {
-    /// Compiles a redirect.
-    pub fn new(redirect: &mesh_model::Redirect) -> Result<Self, FilterError> {
-        Ok(Self(redirect.clone()))
-    }
-
-    /// Status and Location, always absolute. `prefix` is what [`crate::table::Matched`] has; `asked_port` the port that the client
-    /// connected to.
-    pub fn location(
-        &self,
-        request: &Parts,
-        prefix: Option<&str>,
-        asked_port: u16,
-    ) -> Result<(StatusCode, HeaderValue), FilterError> {
-        let _ = (request, prefix, asked_port, &self.0);
-        Err(FilterError::NoHost)
-    }
-}
-
-impl Rewrite {
-    /// Compiles a change.
-    pub fn new(rewrite: &mesh_model::Rewrite) -> Result<Self, FilterError> {
-        Ok(Self(rewrite.clone()))
-    }
-
-    /// Changes host and path of a request; the query stays.
-    pub fn apply(&self, request: &mut Parts, prefix: Option<&str>) -> Result<(), FilterError> {
-        let _ = (request, prefix, &self.0);
-        Ok(())
-    }
-}
-
-impl Cors {
-    /// Compiles.
-    pub fn new(cors: &mesh_model::Cors) -> Result<Self, FilterError> {
-        Ok(Self(cors.clone()))
-    }
-
-    /// The answer to a preflight request; `None` for every other request, which goes to the backend.
-    pub fn preflight(&self, request: &Parts) -> Option<Response<()>> {
-        let _ = (request, &self.0);
-        None
-    }
-
-    /// Puts CORS headers into the backend's answer. `request_origin` is the request's Origin.
-    pub fn answer(&self, request_origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-        let _ = (request_origin, headers, &self.0);
+/// A hostname of a filter: without port, user name, or anything else.
+fn hostname(name: &str) -> Result<Authority, FilterError> {
+    let error = || invalid("hostname", name, "is no host's name");
+    let authority: Authority = name.parse().map_err(|_| error())?;
+    if authority.host() == name && !name.is_empty() {
+        Ok(authority)
+    } else {
+        Err(error())
     }
 }

@@ -1,83 +1,213 @@
 //! Headers that belong to one hop, and those that follow a request through the mesh.
+//!
+//! The mesh is no host that clients address, so it leaves alone what a proxy of that kind would add: `x-forwarded-for`
+//! stays as it is, as Istio's sidecars leave it, and there is no `via`. What the mesh adds itself, it adds only
+//! where nobody in front of it did.
+
+mod trace;
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-use std::fmt;
 
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 
-/// A trace's ID: 16 bytes, not all zero. Displayed as 32 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TraceId([u8; 16]);
+use crate::query;
 
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+pub use trace::{TraceId, sanitise_trace, trace_id};
+
+/// Ties log lines of one request together.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How the first client spoke: `http` or `https`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What is for one hop even where Connection does not name it (RFC 9110 §7.6.1; Proxy-Connection and Keep-Alive by custom,
+/// HTTP2-Settings by RFC 7540 §3.2.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+/// What Connection may not take away: without it the message would be another one.
+const NEVER_NOMINATED: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
+/// Longest request ID that is taken over, in bytes; a UUID has 36.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Removes what is meant for one hop only, the headers that Connection names included (RFC 9110 §7.6.1). `te: trailers`
+/// stays, for gRPC wants it. Call it before routing, so that no rule sees a header that the backend will not, and
+/// ask [`upgrade`] first.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let wants_trailers = has_token(headers, &TE, "trailers");
+    if headers.contains_key(CONNECTION) {
+        let nominated: Vec<HeaderName> = tokens(headers, &CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter(|name| !NEVER_NOMINATED.contains(name))
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
     }
 }
 
-/// Removes what is meant for one hop only, the headers that Connection names included (RFC 9110 §7.6.1). `te: trailers`
-/// stays. Call it before routing, so that no rule sees a header that the backend will not; ask [`upgrade`] first.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    headers.remove(http::header::CONNECTION);
-}
-
-/// What an HTTP/1.1 request or answer wants to upgrade to; `None` without a valid upgrade.
+/// What an HTTP/1.1 message wants to upgrade to: named by Connection, in one line. `h2c` is none: the mesh finds HTTP/2 out
+/// by itself, and a tunnel of that kind would go past every rule.
 pub fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(http::header::UPGRADE)
+    let mut lines = headers.get_all(UPGRADE).iter();
+    let protocol = lines.next()?;
+    let is_one = lines.next().is_none()
+        && tokens(headers, &UPGRADE).next().is_some()
+        && !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"));
+    (is_one && has_token(headers, &CONNECTION, "upgrade")).then_some(protocol)
 }
 
-/// Gives the request an `x-request-id`, a UUID made of `fresh` random bytes, unless it has a usable one.
+/// Gives the request one `x-request-id`: its own if that is usable, else a UUID of version 4 made of `fresh` random bytes
+/// (RFC 9562 §5.4).
 pub fn request_id(headers: &mut HeaderMap, fresh: impl FnOnce() -> [u8; 16]) {
-    let _ = (headers, fresh());
+    let mut lines = headers.get_all(X_REQUEST_ID).iter();
+    let first = lines.next().filter(|id| is_request_id(id));
+    match (first, lines.next()) {
+        (Some(_), None) => {}
+        (Some(first), Some(_)) => {
+            let first = first.clone();
+            headers.insert(X_REQUEST_ID, first);
+        }
+        (None, _) => {
+            headers.insert(X_REQUEST_ID, uuid(fresh()));
+        }
+    }
 }
 
-/// Removes trace headers that are broken, so that nobody behind reads them as something else.
-pub fn sanitise_trace(headers: &mut HeaderMap) {
-    let _ = headers;
-}
-
-/// The trace that a request belongs to, by `traceparent` or B3's headers.
-pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
-    let _ = headers;
-    None
-}
-
-/// A cookie's value.
+/// A cookie's value, as it stands; the first one, if there are several of the name.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let _ = (headers, name);
-    None
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(found, _)| found.trim() == name)
+        .map(|(_, value)| value.trim())
 }
 
-/// The first value of a query parameter, decoded.
+/// The first value of a query parameter, decoded; empty for a parameter without a value.
 pub fn query<'a>(uri: &'a Uri, name: &str) -> Option<Cow<'a, str>> {
-    let _ = (uri, name);
-    None
+    query::first(uri.query()?, name).map(query::text)
 }
 
-/// Whether a message is gRPC's, by its content type; gRPC-Web is not.
+/// Whether a message is gRPC's, by its content type (`application/grpc`, or with `+proto` and the like); gRPC-Web is not.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let _ = headers;
-    false
+    const GRPC: &[u8] = b"application/grpc";
+    let Some(value) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
+        return false;
+    };
+    value.split_at_checked(GRPC.len()).is_some_and(|(kind, rest)| {
+        kind.eq_ignore_ascii_case(GRPC) && matches!(rest, [] | [b'+' | b';' | b' ', ..])
+    })
 }
 
 /// `grpc-status`, of an answer's head or trailers.
 pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    let _ = headers;
-    None
+    headers.get("grpc-status")?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Host and port that a request is for: of its target if this has them, else of Host (RFC 9112 §3.2.2).
 pub fn authority(request: &Parts) -> Option<&str> {
-    request.uri.authority().map(http::uri::Authority::as_str)
+    match request.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers.get(HOST)?.to_str().ok(),
+    }
 }
 
-/// Makes Host say what the target says, where the target has a host (RFC 9112 §3.2.2).
+/// Makes Host say what the target says, where the target has a host: the same request for everybody (RFC 9112 §3.2.2).
+/// HTTP/2's requests without Host get none.
 pub fn align_host(request: &mut Parts) {
-    let _ = request;
+    let Some(authority) = request.uri.authority() else {
+        return;
+    };
+    let mut lines = request.headers.get_all(HOST).iter();
+    let (first, more) = (lines.next(), lines.next());
+    let is_aligned = first.is_none_or(|host| host == authority.as_str()) && more.is_none();
+    if !is_aligned && let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers.insert(HOST, host);
+    }
 }
 
 /// Says how the client spoke, `http` or `https`, unless somebody in front of it said so already.
 pub fn forwarded_proto(headers: &mut HeaderMap, scheme: &'static str) {
-    let _ = (headers, scheme);
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(scheme));
+}
+
+/// The host that a request is for, without a port; an IPv6 address in brackets. `None` where there is no valid one.
+pub(crate) fn host(request: &Parts) -> Option<Cow<'_, str>> {
+    if let Some(authority) = request.uri.authority() {
+        return Some(authority.host())
+            .filter(|host| !host.is_empty())
+            .map(Cow::Borrowed);
+    }
+    let authority: Authority = authority(request)?.parse().ok()?;
+    // A user's name does not belong into Host; it would turn a redirect's host into another.
+    let is_plain = !authority.as_str().contains('@') && !authority.host().is_empty();
+    is_plain.then(|| Cow::Owned(authority.host().to_owned()))
+}
+
+/// The elements of a header that is a list, without parameters or quotes (RFC 9110 §5.6.1).
+pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|element| element.trim_matches([' ', '\t']))
+        .filter(|element| !element.is_empty())
+}
+
+/// Whether a list has an element, of any case.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+/// Printable, without spaces, and not too long: it goes into log lines as it is.
+fn is_request_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// A UUID of version 4, in its text form.
+fn uuid(mut random: [u8; 16]) -> HeaderValue {
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for byte in random {
+        // Between the groups of 8, 4, 4, 4 and 12 digits.
+        if matches!(at, 8 | 13 | 18 | 23) {
+            at += 1;
+        }
+        for half in [byte >> 4, byte & 0xf] {
+            if let Some(place) = text.get_mut(at) {
+                *place = b"0123456789abcdef"[usize::from(half)];
+            }
+            at += 1;
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }

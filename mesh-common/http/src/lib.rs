@@ -8,4 +8,5 @@ pub mod filter;
 pub mod guard;
 pub mod headers;
 pub mod path;
+mod query;
 pub mod table;

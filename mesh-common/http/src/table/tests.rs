@@ -1,0 +1,1 @@
+//! The order of matches, one by one.
