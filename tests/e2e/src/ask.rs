@@ -167,14 +167,18 @@ impl Seen {
             .collect()
     }
 
-    /// A field's text; empty when it is null.
-    pub fn field(&self, name: &str) -> &str {
-        self.0[name].as_str().unwrap_or_default()
+    /// A field as text; empty when it is null.
+    pub fn field(&self, name: &str) -> String {
+        match &self.0[name] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        }
     }
 
     /// The server that saw it.
     pub fn server(&self) -> &str {
-        self.field("server")
+        self.0["server"].as_str().unwrap_or_default()
     }
 
     /// All values of a header, joined; none when it was not there.

@@ -1,10 +1,13 @@
 //! A table of requests and what must become of each: at the client, and as the backend sees it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use mesh_harness::Workload;
+use serde_json::Value;
 
+use crate::LONG;
 use crate::ask::{Answer, Ask, Seen};
 
 /// A route that was just written is in force after this, at most.
@@ -18,7 +21,8 @@ pub struct Case {
     port: u16,
     change: Vec<Change>,
     expected: Vec<Expected>,
-    status: u16,
+    /// Any of these.
+    status: Vec<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,10 +45,18 @@ enum Expected {
     Unseen(String),
     /// A header of the answer.
     Header(String, String),
+    /// A header of the answer, a list with these members in any order.
+    List(String, Vec<String>),
+    /// A header of the answer with any of these values.
+    OneOf(String, Vec<String>),
+    /// A header of the answer, a list with this member.
+    Member(String, String),
     /// One that the answer does not have.
     Without(String),
-    /// The proxy's own answer: the header that names the cause has this in it.
+    /// The proxy's own answer, with this response flag; with any when it is empty.
     Cause(&'static str),
+    /// The backend saw this body.
+    Body(String),
 }
 
 /// Where the requests of a table go: a Service's name and virtual address.
@@ -63,7 +75,55 @@ pub fn get(path: &str) -> Case {
         port: 80,
         change: Vec::new(),
         expected: Vec::new(),
-        status: 200,
+        status: vec![200],
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// So many GETs one after another on one connection, and what the backends saw; an error unless all were answered
+    /// by one.
+    pub fn many(&self, from: &Workload, count: usize) -> Result<Vec<Seen>> {
+        self.many_with(from, count, &[])
+    }
+
+    /// The same, with more of curl's options.
+    pub fn many_with(&self, from: &Workload, count: usize, options: &[&str]) -> Result<Vec<Seen>> {
+        let text = self.range(from, count, options)?;
+        let seen = Seen::all(&text);
+        if seen.len() != count {
+            bail!(
+                "{} of {count} requests were answered by a backend:\n{text}",
+                seen.len()
+            );
+        }
+        Ok(seen)
+    }
+
+    /// So many GETs one after another on one connection: for each the backend's name, or the status that the proxy
+    /// answered with.
+    pub fn outcomes(&self, from: &Workload, count: usize) -> Result<Vec<String>> {
+        let text = self.range(from, count, &[])?;
+        let outcome = |line: &str| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            let server = value["server"].as_str().map(str::to_owned);
+            server.or_else(|| value["status"].as_u64().map(|status| status.to_string()))
+        };
+        let outcomes: Vec<String> = text.lines().filter_map(outcome).collect();
+        if outcomes.len() != count {
+            bail!("{} answers to {count} requests:\n{text}", outcomes.len());
+        }
+        Ok(outcomes)
+    }
+
+    fn range(&self, from: &Workload, count: usize, options: &[&str]) -> Result<String> {
+        let Self { host, address } = self;
+        let resolve = format!("{host}:80:{address}");
+        let curl = from.place.program("curl")?.args(["-sS", "--max-time", "50"]);
+        let curl = curl.args(["--resolve", &resolve]).args(options);
+        let curl = curl.arg(format!("http://{host}/[1-{count}]"));
+        Ok(curl.run(LONG)?.success()?.text())
     }
 }
 
@@ -101,8 +161,13 @@ impl Case {
     }
 
     /// The status of the answer.
-    pub fn is(mut self, status: u16) -> Self {
-        self.status = status;
+    pub fn is(self, status: u16) -> Self {
+        self.is_one_of(&[status])
+    }
+
+    /// Statuses that the answer may have.
+    pub fn is_one_of(mut self, statuses: &[u16]) -> Self {
+        self.status = statuses.to_vec();
         self
     }
 
@@ -146,6 +211,36 @@ impl Case {
         self.expect(Expected::Header(name.to_owned(), value.to_owned()))
     }
 
+    /// The answer has a header that is a list of these, in any order and any case.
+    pub fn has_list(self, name: &str, members: &[&str]) -> Self {
+        self.expect(Expected::List(name.to_owned(), owned(members)))
+    }
+
+    /// The answer has a header that is a list with this among its members, in any case.
+    pub fn has_in(self, name: &str, member: &str) -> Self {
+        self.expect(Expected::Member(name.to_owned(), member.to_owned()))
+    }
+
+    /// The answer has a header with one of these values.
+    pub fn has_one_of(self, name: &str, values: &[&str]) -> Self {
+        self.expect(Expected::OneOf(name.to_owned(), owned(values)))
+    }
+
+    /// The backend saw this body.
+    pub fn body_was(self, body: &str) -> Self {
+        self.expect(Expected::Body(body.to_owned()))
+    }
+
+    /// It was the backend's so manieth request with this key.
+    pub fn turn(self, turn: u32) -> Self {
+        self.expect(Expected::Field("turn", turn.to_string()))
+    }
+
+    /// The proxy's own answer, whatever its cause.
+    pub fn cause_is_named(self) -> Self {
+        self.expect(Expected::Cause(""))
+    }
+
     /// The answer does not have the header.
     pub fn lacks(self, name: &str) -> Self {
         self.expect(Expected::Without(name.to_owned()))
@@ -166,7 +261,7 @@ impl Case {
         self
     }
 
-    /// The request, to a Service.
+    /// The request, to a Service. `{unique}` in a header becomes a number that no other request has.
     pub fn ask(&self, target: &Target) -> Ask {
         let Target { host, address } = target;
         let port = self.port;
@@ -179,7 +274,7 @@ impl Case {
         let ask = Ask::get(&url).options(&["--resolve", &resolve]);
         self.change.iter().fold(ask, |ask, change| match change {
             Change::Method(method) => ask.method(method),
-            Change::Header(header) => ask.header(header),
+            Change::Header(header) => ask.header(&header.replace("{unique}", &unique())),
             Change::Body(body) => ask.body(body),
             Change::Http2 => ask.http2(),
         })
@@ -191,9 +286,9 @@ impl Case {
         if answer.exit != 0 {
             wrong.push(format!("curl failed: {}", answer.error));
         }
-        if answer.status != self.status {
+        if !self.status.contains(&answer.status) {
             let status = answer.status;
-            wrong.push(format!("the status is {status} and not {}", self.status));
+            wrong.push(format!("the status is {status} and not {:?}", self.status));
         }
         let seen = answer.seen();
         wrong.extend(
@@ -216,6 +311,26 @@ impl Case {
     }
 }
 
+/// A number that no other request of this process has.
+fn unique() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed).to_string()
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// The members of a header that is a list, in lower case and sorted.
+fn members(value: &str) -> Vec<String> {
+    let mut members: Vec<String> = value
+        .split(',')
+        .map(|member| member.trim().to_ascii_lowercase())
+        .collect();
+    members.sort_unstable();
+    members
+}
+
 impl Expected {
     fn wrong(&self, answer: &Answer, seen: Option<&Seen>) -> Option<String> {
         let (what, wanted, got) = match self {
@@ -227,7 +342,12 @@ impl Expected {
             Self::Field(field, value) => (
                 format!("the {field} that the backend saw"),
                 Some(value.clone()),
-                seen.map(|seen| seen.field(field).to_owned()),
+                seen.map(|seen| seen.field(field)),
+            ),
+            Self::Body(body) => (
+                "the body that the backend saw".to_owned(),
+                Some(body.clone()),
+                seen.and_then(|seen| Some(seen.0["body"]["text"].as_str()?.to_owned())),
             ),
             Self::Sees(name, value) => (
                 format!("the {name} that the backend saw"),
@@ -244,10 +364,33 @@ impl Expected {
                 Some(value.clone()),
                 answer.header(name),
             ),
+            Self::List(name, wanted) => {
+                let got = answer.header(name);
+                let is_right = got
+                    .as_deref()
+                    .is_some_and(|got| members(got) == members(&wanted.join(",")));
+                return (!is_right)
+                    .then(|| format!("the answer's {name} is {got:?} and not a list of {wanted:?}"));
+            }
+            Self::Member(name, wanted) => {
+                let got = answer.header(name);
+                let is_right = got.as_deref().is_some_and(|got| members(got).contains(wanted));
+                return (!is_right).then(|| format!("the answer's {name} is {got:?}, without {wanted:?}"));
+            }
+            Self::OneOf(name, wanted) => {
+                let got = answer.header(name);
+                let is_right = got.as_ref().is_some_and(|got| wanted.contains(got));
+                return (!is_right).then(|| format!("the answer's {name} is {got:?} and none of {wanted:?}"));
+            }
             Self::Without(name) => (format!("the answer's {name}"), None, answer.header(name)),
             Self::Cause(flag) => {
                 let got = answer.header("x-mesh-error").unwrap_or_default();
-                let is_right = got.split(' ').next() == Some(flag);
+                let code = got.split(' ').next().unwrap_or_default();
+                let is_right = if flag.is_empty() {
+                    !code.is_empty()
+                } else {
+                    code == *flag
+                };
                 return (!is_right)
                     .then(|| format!("the cause that the proxy names is {got:?} and not {flag:?}"));
             }
@@ -285,5 +428,5 @@ pub fn check(target: &Target, clients: &[&Workload], cases: &[Case]) -> Result<(
     if failures.is_empty() {
         return Ok(());
     }
-    anyhow::bail!("{} of the cases:\n{}", failures.len(), failures.join("\n"))
+    bail!("{} of the cases:\n{}", failures.len(), failures.join("\n"))
 }

@@ -42,6 +42,17 @@ pub const PORTS: [(&str, u16, u16, Option<&str>); 8] = [
     ("calls", 7070, GRPC_PORT, Some("kubernetes.io/h2c")),
 ];
 
+/// A condition of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// `True` or `False`.
+    pub status: String,
+    /// Why, as a word.
+    pub reason: String,
+    /// Why, in words.
+    pub message: String,
+}
+
 /// The hall.
 #[derive(Debug)]
 pub struct Hall {
@@ -195,6 +206,21 @@ impl Hall {
             .unwrap_or_default())
     }
 
+    /// A condition of a route at its first parent.
+    pub fn condition(&self, route: &Route, kind: &str) -> Result<Condition> {
+        let status = self.status(route)?;
+        let conditions = status["parents"][0]["conditions"].as_array();
+        let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == kind));
+        let found =
+            found.with_context(|| format!("{} has no condition {kind}: {status:#}", route.full_name()))?;
+        let field = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+        Ok(Condition {
+            status: field("status"),
+            reason: field("reason"),
+            message: field("message"),
+        })
+    }
+
     /// What the control plane has against the manifests.
     pub fn problems(&self) -> String {
         self.mesh.control.admin("/problems").map_or_else(
@@ -211,6 +237,24 @@ impl Hall {
     /// Removes what [`Self::write`] wrote.
     pub fn remove(&self, file: &str) -> Result<()> {
         self.mesh.manifests.remove(&format!("{file}.yaml"))
+    }
+
+    /// Waits until both nodes have a route for a Service.
+    pub fn settle(&self, target: &Target) -> Result<()> {
+        let service = target.host.split('.').next().unwrap_or_default();
+        let service = format!("{NAMESPACE}/{service}");
+        for node in &self.mesh.nodes {
+            let what = format!("{} to have a route for {service}", node.node.name);
+            until(&what, MOMENT, || {
+                let routes = node.admin("/routes")?;
+                let all = routes.as_array().map_or(&[][..], Vec::as_slice);
+                Ok(all
+                    .iter()
+                    .any(|one| one["service"] == service.as_str())
+                    .then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     /// Asks everything from the clients on both nodes.

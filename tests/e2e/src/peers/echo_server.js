@@ -162,7 +162,8 @@ async function serve(request, response, expects) {
   const turnKey = request.headers['x-key'];
   const turn = (turns.get(turnKey) ?? 0) + 1;
   if (turnKey) turns.set(turnKey, turn);
-  const entry = { ...about, key: turnKey ?? null, turn, at: Date.now(), received: 0, sent: 0, body: 'open', end: 'open' };
+  about.turn = turn;
+  const entry = { ...about, key: turnKey ?? null, at: Date.now(), received: 0, sent: 0, body: 'open', end: 'open' };
   request.entry = entry;
   note(entry);
   response.on('finish', () => { if (entry.end === 'open') entry.end = 'answered'; });

@@ -23,7 +23,7 @@ fn home(node: &NodeProxy) -> PathBuf {
 
 /// The file with the configuration. Waits for it: it is written a moment after a change.
 fn state_file(node: &NodeProxy) -> PathBuf {
-    let file = home(node).join("state/configuration.v2");
+    let file = home(node).join("state/configuration.v3");
     until("the configuration to be on disk", MOMENT, || {
         Ok(file.exists().then_some(()))
     })
