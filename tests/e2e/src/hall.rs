@@ -30,8 +30,8 @@ pub const CONSUMER: &str = "consumer";
 /// The label that all servers have.
 const SERVERS: (&str, &str) = ("part", "echo");
 
-/// Ports of every Service: name, port, target port, what it says of the protocol.
-pub const PORTS: [(&str, u16, u16, Option<&str>); 8] = [
+/// Ports of every Service, beside gRPC's: name, port, target port, what it says of the protocol.
+pub const PORTS: [(&str, u16, u16, Option<&str>); 7] = [
     ("http", 80, HTTP_PORT, Some("http")),
     ("other", 8080, HTTP_PORT, Some("http")),
     ("undeclared", 8081, HTTP_PORT, None),
@@ -39,7 +39,6 @@ pub const PORTS: [(&str, u16, u16, Option<&str>); 8] = [
     ("chat", 8090, WEBSOCKET_PORT, Some("kubernetes.io/ws")),
     ("secure", 443, HTTP_PORT, Some("https")),
     ("bytes", 9090, HTTP_PORT, Some("tcp")),
-    ("calls", 7070, GRPC_PORT, Some("kubernetes.io/h2c")),
 ];
 
 /// A condition of a route.
@@ -132,12 +131,15 @@ impl Hall {
     /// Adds a Service with both servers behind it.
     pub fn service(&mut self, name: &str) -> Result<Target> {
         let manifest = ServiceManifest::new(NAMESPACE, name).selects_label(SERVERS.0, SERVERS.1);
+        let manifest = manifest.named_port("calls", GRPC_PORT, GRPC_PORT, Some("kubernetes.io/h2c"));
         self.add(name, manifest, 2)
     }
 
-    /// Adds a Service with the workloads behind it whose label `app` is this, and waits for so many.
+    /// Adds a Service with the workloads behind it whose label `app` is this, and waits for so many. It does not say
+    /// what is spoken at gRPC's port.
     pub fn service_of(&mut self, name: &str, app: &str, endpoints: usize) -> Result<Target> {
         let manifest = ServiceManifest::new(NAMESPACE, name).selects(app);
+        let manifest = manifest.named_port("calls", GRPC_PORT, GRPC_PORT, None);
         self.add(name, manifest, endpoints)
     }
 

@@ -10,10 +10,14 @@ use mesh_e2e::turns::Turns;
 
 #[path = "routing/backends.rs"]
 mod backends;
+#[path = "routing/changes.rs"]
+mod changes;
 #[path = "routing/cors.rs"]
 mod cors;
 #[path = "routing/filters.rs"]
 mod filters;
+#[path = "routing/grpc.rs"]
+mod grpc;
 #[path = "routing/matching.rs"]
 mod matching;
 #[path = "routing/mirrors.rs"]
@@ -22,6 +26,8 @@ mod mirrors;
 mod order;
 #[path = "routing/parents.rs"]
 mod parents;
+#[path = "routing/protocols.rs"]
+mod protocols;
 #[path = "routing/redirects.rs"]
 mod redirects;
 #[path = "routing/time.rs"]
