@@ -4,6 +4,8 @@
 //! Absent means that the feature is off, but where a default is named. Durations of zero never occur: zero in a manifest
 //! switches the timeout off and is absent here.
 
+mod text;
+
 use std::time::Duration;
 
 use crate::HttpMatch;

@@ -4,6 +4,8 @@
 //! for each Service; a node compiles it into a table and decides nothing of its own. Semantics: Gateway API v1.5,
 //! "GAMMA" (a Service as parent).
 
+mod text;
+
 use std::sync::Arc;
 
 use crate::{RequestPolicy, ResourceName};
