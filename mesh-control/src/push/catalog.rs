@@ -3,12 +3,14 @@
 //! A catalog never changes; the next one shares what stayed the same. It remembers which names its last steps changed,
 //! so that a session that is a few steps behind need not compare everything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use mesh_api::{EncodedResource, ResourceType};
-use mesh_model::{EndpointSet, NodeName, Service, ServiceRoutes, Snapshot, TrustBundle, Workload};
+use mesh_model::{
+    BackendTarget, EndpointSet, NodeName, Service, ServiceRoutes, Snapshot, TrustBundle, Workload,
+};
 use mesh_runtime::drain::Drain;
 use tokio::sync::watch;
 
@@ -32,6 +34,8 @@ struct Entry {
     shared: Arc<EncodedResource>,
     /// What the workload's own node is told in addition.
     own: Option<(NodeName, Arc<EncodedResource>)>,
+    /// The Services that routes send something to.
+    backends: Arc<[Arc<str>]>,
 }
 
 /// What an entry was made of: when it is still the same value, so is the entry.
@@ -153,6 +157,12 @@ impl Catalog {
             .map(|entry| entry.seen_by(node))
     }
 
+    /// The Services that the routes of a Service send something to.
+    pub fn backends_of_routes(&self, service: &str) -> &[Arc<str>] {
+        let entry = self.of_type(ResourceType::Routes).get(service);
+        entry.map_or(&[], |entry| &entry.backends)
+    }
+
     /// The names of all resources of a type, sorted.
     pub fn names(&self, resource_type: ResourceType) -> impl Iterator<Item = &Arc<str>> {
         self.of_type(resource_type).keys()
@@ -254,6 +264,7 @@ impl Entry {
             Source::Trust(bundle) => (EncodedResource::trust(bundle), None),
         };
         Self {
+            backends: source.backends(),
             source,
             shared: Arc::new(shared),
             own,
@@ -289,6 +300,23 @@ impl Source {
             Self::Routes(routes) => routes.service.to_string(),
             Self::Trust(bundle) => bundle.trust_domain.to_string(),
         }
+    }
+
+    fn backends(&self) -> Arc<[Arc<str>]> {
+        let Self::Routes(routes) = self else {
+            return Arc::default();
+        };
+        let services: BTreeSet<_> = routes
+            .targets()
+            .filter_map(|target| match target {
+                BackendTarget::Service { service, .. } => Some(service),
+                BackendTarget::Invalid { .. } => None,
+            })
+            .collect();
+        services
+            .into_iter()
+            .map(|service| service.to_string().into())
+            .collect()
     }
 
     fn is(&self, other: &Source) -> bool {

@@ -1,6 +1,8 @@
-//! That endpoints never name a workload which the node does not know.
+//! That endpoints never name a workload which the node does not know, and no Service is there without endpoints.
 
-use std::collections::BTreeMap;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::decode;
 use mesh_model::{Change, ResourceName};
