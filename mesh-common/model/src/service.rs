@@ -53,6 +53,18 @@ impl AppProtocol {
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http1 | Self::Http2 | Self::Grpc)
     }
+
+    /// The word for it in metrics and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undeclared => "undeclared",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 // === impl Service ===
