@@ -2,17 +2,18 @@
 //!
 //! Reads handles and changes nothing but the log filter. Answers hold no key.
 
-use std::collections::BTreeMap;
+mod resources;
+mod routes;
+mod stats;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::StatusCode;
 use mesh_api::admin::{
-    CertificateStatus, ConnectionStatus, ControlStatus, EndpointStatus, LocalWorkload, ServiceStatus, Status,
-    WorkloadStatus,
+    CertificateStatus, ConnectionStatus, ControlStatus, NodeRoutes, ServiceStatus, Status, WorkloadStatus,
 };
-use mesh_model::{AppProtocol, NetworkMode, Service, ServicePort, Workload};
 use mesh_runtime::http_server::{Request, Response, Router};
 use mesh_runtime::logging::LogHandle;
 use mesh_runtime::readiness::Readiness;
@@ -48,6 +49,7 @@ struct Dump {
     status: Status,
     workloads: Vec<WorkloadStatus>,
     services: Vec<ServiceStatus>,
+    routes: Vec<NodeRoutes>,
     certificates: Vec<CertificateStatus>,
     connections: Vec<ConnectionStatus>,
 }
@@ -66,10 +68,16 @@ impl Admin {
             let admin = Arc::clone(&admin);
             move |request: Request| std::future::ready(admin.set_filter(&request))
         };
+        let stats = {
+            let admin = Arc::clone(&admin);
+            move |request: Request| std::future::ready(admin.stats(&request))
+        };
         Router::new()
             .get("/status", get(|admin| Response::json(&admin.status())))
             .get("/workloads", get(|admin| Response::json(&admin.workloads())))
             .get("/services", get(|admin| Response::json(&admin.services())))
+            .get("/routes", get(|admin| Response::json(&admin.routes())))
+            .get("/stats", stats)
             .get("/connections", get(|admin| Response::json(&admin.connections())))
             .get(
                 "/certificates",
@@ -88,6 +96,7 @@ impl Admin {
             status: self.status(),
             workloads: self.workloads(),
             services: self.services(),
+            routes: self.routes(),
             certificates: self.certificates(),
             connections: self.connections(),
         }
@@ -115,84 +124,6 @@ impl Admin {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
         }
-    }
-
-    fn workloads(&self) -> Vec<WorkloadStatus> {
-        let open = self.open_connections();
-        let mut all: Vec<WorkloadStatus> = self
-            .context
-            .store
-            .load()
-            .workloads()
-            .map(|workload| WorkloadStatus {
-                name: workload.name.to_string(),
-                node: workload.node.to_string(),
-                identity: workload.identity.to_string(),
-                addresses: workload.addresses.clone(),
-                is_host_network: workload.network == NetworkMode::Host,
-                is_enrolled: workload.is_enrolled(),
-                local: self.local(workload, &open),
-            })
-            .collect();
-        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
-    fn local(&self, workload: &Workload, open: &BTreeMap<String, usize>) -> Option<LocalWorkload> {
-        if workload.node != self.context.node {
-            return None;
-        }
-        let attachment = workload.attachment.as_ref()?;
-        let present = self.context.locals.by_name(&workload.name);
-        Some(LocalWorkload {
-            cgroup: attachment.cgroup.clone(),
-            network_namespace: attachment.network_namespace.clone(),
-            is_captured: present.is_some(),
-            waiting_for: self.reasons.lock().get(&workload.name).cloned(),
-            open_connections: open.get(&workload.name.to_string()).copied().unwrap_or_default(),
-        })
-    }
-
-    fn open_connections(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for (_, connection) in self.context.live.list(usize::MAX) {
-            if let Some(workload) = &connection.workload {
-                *counts.entry(workload.to_string()).or_default() += 1;
-            }
-        }
-        counts
-    }
-
-    fn services(&self) -> Vec<ServiceStatus> {
-        let snapshot = self.context.store.load();
-        let endpoints = |service: &Service| {
-            let set = snapshot.endpoints(&service.name);
-            let status = |endpoint: &mesh_model::Endpoint| EndpointStatus {
-                address: endpoint.address,
-                ports: endpoint
-                    .ports
-                    .iter()
-                    .map(|p| (p.service_port, p.target_port))
-                    .collect(),
-                workload: endpoint.workload.as_ref().map(ToString::to_string),
-                is_ready: endpoint.is_ready,
-                active_connections: 0,
-            };
-            set.into_iter()
-                .flat_map(|set| set.endpoints.iter().map(status))
-                .collect()
-        };
-        let mut all: Vec<ServiceStatus> = snapshot
-            .services()
-            .map(|service| ServiceStatus {
-                name: service.name.to_string(),
-                addresses: service.addresses.clone(),
-                ports: service.ports.iter().map(port).collect(),
-                endpoints: endpoints(service),
-            })
-            .collect();
-        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        all
     }
 
     fn connections(&self) -> Vec<ConnectionStatus> {
@@ -256,16 +187,4 @@ impl Admin {
             Err(error) => Response::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         }
     }
-}
-
-fn port(port: &ServicePort) -> String {
-    let protocol = match port.protocol {
-        AppProtocol::Undeclared => "undeclared",
-        AppProtocol::Tcp => "tcp",
-        AppProtocol::Tls => "tls",
-        AppProtocol::Http1 => "http1",
-        AppProtocol::Http2 => "http2",
-        AppProtocol::Grpc => "grpc",
-    };
-    format!("{}:{}/{protocol}", port.name, port.port)
 }

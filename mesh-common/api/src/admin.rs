@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added, so that a `meshctl` of one version reads a node of the next.
 
+mod node_route;
 mod route;
 mod stats;
 
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use node_route::{NodeRoutes, NodeRule};
 pub use route::{
     ConditionStatus, ParentStatus, PolicyStatus, PolicyTargetStatus, RouteReading, RouteReport, RouteStatus,
     RuleBackendStatus, RuleStatus,
@@ -114,8 +116,23 @@ pub struct EndpointStatus {
     pub workload: Option<String>,
     /// Whether it takes new connections.
     pub is_ready: bool,
-    /// Connections that this node has open to it.
+    /// Connections that this node has to it, in use or not.
     pub active_connections: u32,
+    /// Requests, and TCP connections, that this node has under way to it.
+    #[serde(default)]
+    pub active_requests: u32,
+    /// At which of the Service's ports it is left out for now, because of how it answered.
+    #[serde(default)]
+    pub ejected: Vec<EjectionStatus>,
+}
+
+/// An endpoint that is left out for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EjectionStatus {
+    /// The Service's port.
+    pub port: u16,
+    /// For how long still; 0 when it may be tried again.
+    pub seconds_left: u64,
 }
 
 /// One entry of `GET /connections`: a connection that is open now.

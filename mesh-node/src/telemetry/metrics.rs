@@ -17,6 +17,11 @@ const HANDSHAKE_BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0, 4.0, 8.0,
 ];
 
+/// Upper bounds of the histogram of protocol detection, in seconds: 0.05 ms to 13 s.
+const DETECTION_BUCKETS: [f64; 10] = [
+    0.00005, 0.0002, 0.0008, 0.0016, 0.0032, 0.0128, 0.0512, 0.2048, 1.6384, 13.1072,
+];
+
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConnectionLabels {
@@ -28,7 +33,8 @@ pub struct ConnectionLabels {
     pub service: String,
     /// The other workload's SPIFFE ID; empty when it has proved none.
     pub peer: String,
-    /// `hbone`, `local` or `plaintext`; empty when it did not come that far.
+    /// `hbone`, `local` or `plaintext`; `http` when each of its requests goes its own way; empty when it did not come that
+    /// far.
     pub transport: &'static str,
 }
 
@@ -44,6 +50,17 @@ struct FailureLabels {
 struct HandshakeLabels {
     side: &'static str,
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DetectionLabels {
+    declared: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +88,8 @@ pub struct Metrics {
     failed: Family<FailureLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     handshake_seconds: Family<HandshakeLabels, Histogram, fn() -> Histogram>,
+    detections: Family<DetectionLabels, Counter>,
+    detection_seconds: Family<OutcomeLabel, Histogram, fn() -> Histogram>,
     tunnels_open: Gauge,
     tunnels_opened: Counter,
     tunnels_closed: Counter,
@@ -99,6 +118,7 @@ impl Metrics {
     /// Makes and registers all of them.
     pub fn register(registry: &mut Registry) -> Self {
         let seconds: fn() -> Histogram = || Histogram::new(HANDSHAKE_BUCKETS);
+        let detection_seconds: fn() -> Histogram = || Histogram::new(DETECTION_BUCKETS);
         let r = registry;
         Self {
             opened: added(r, "connections_opened", "Connections that came about"),
@@ -120,6 +140,17 @@ impl Metrics {
                 "tls_handshake_seconds",
                 "Duration of TLS handshakes",
                 Family::new_with_constructor(seconds),
+            ),
+            detections: added(
+                r,
+                "protocol_detections",
+                "Connections whose protocol was told from their first bytes",
+            ),
+            detection_seconds: add(
+                r,
+                "protocol_detection_seconds",
+                "How long it took to tell a connection's protocol",
+                Family::new_with_constructor(detection_seconds),
             ),
             tunnels_open: added(r, "tunnels_open", "HBONE connections of the pool that are open"),
             tunnels_opened: added(r, "tunnels_opened", "HBONE connections that the pool opened"),
@@ -181,6 +212,16 @@ impl Metrics {
                 .observe(duration.as_secs_f64());
         }
         self.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// The look at a connection's first bytes is over.
+    pub fn detected(&self, declared: &'static str, outcome: &'static str, duration: Duration) {
+        self.detections
+            .get_or_create(&DetectionLabels { declared, outcome })
+            .inc();
+        self.detection_seconds
+            .get_or_create(&OutcomeLabel { outcome })
+            .observe(duration.as_secs_f64());
     }
 
     /// The pool has one connection more.

@@ -46,6 +46,8 @@ fn sums_up_a_service_and_lists_its_endpoints() {
         workload: Some("shop/web-1".to_owned()),
         is_ready,
         active_connections: 2,
+        active_requests: 0,
+        ejected: Vec::new(),
     };
     let service = ServiceStatus {
         name: "shop/web".to_owned(),

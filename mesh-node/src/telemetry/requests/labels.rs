@@ -10,7 +10,7 @@ use mesh_model::{ResourceName, RuleName};
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 
 use super::{MirrorResult, RequestRecord, RetryResult};
-use crate::outcome::Flags;
+use crate::outcome::{Flag, Flags};
 use crate::telemetry::encode::label;
 use crate::telemetry::series::Query;
 
@@ -18,6 +18,15 @@ use crate::telemetry::series::Query;
 pub(super) const OVERFLOW: &str = "overflow";
 /// The largest gRPC status (gRPC, "Status codes and their use"); greater ones are one.
 const LAST_GRPC_STATUS: u32 = 16;
+/// Flags of an answer that did not come to its end, whatever its status.
+const BREAKS: [Flag; 6] = [
+    Flag::UpstreamRequestTimeout,
+    Flag::UpstreamRemoteReset,
+    Flag::UpstreamConnectionTermination,
+    Flag::UpstreamProtocolError,
+    Flag::StreamIdleTimeout,
+    Flag::LocalReset,
+];
 
 /// Labels of a request, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,21 +149,22 @@ impl<'a> RequestLabels<'a> {
         }
     }
 
-    /// Whether the request failed: what success rates are made of. So do answers of 500 and above, gRPC's equivalents, and requests
-    /// without an answer, unless the client had gone.
+    /// Whether the request failed, see [`is_failure`].
     pub fn is_failure(&self) -> bool {
         is_failure(self.code.number(), self.grpc.map(GrpcCode::number), self.flags)
     }
 }
 
-/// See [`RequestLabels::is_failure`].
+/// Whether a request failed: what success rates are made of. So do answers of 500 and above, gRPC's equivalents, answers that
+/// were broken off, and requests without an answer; not those whose client had gone.
 pub fn is_failure(status: Option<u16>, grpc_status: Option<u32>, flags: Flags) -> bool {
-    use crate::outcome::Flag::DownstreamConnectionTermination as ClientGone;
+    if flags.contains(Flag::DownstreamConnectionTermination) {
+        return status.is_some_and(|status| status >= 500);
+    }
     match (status, grpc_status) {
-        (None, _) => !flags.contains(ClientGone),
         // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
-        (Some(500..), _) | (Some(_), Some(2 | 4 | 12..=15)) => true,
-        (Some(_), _) => false,
+        (None | Some(500..), _) | (Some(_), Some(2 | 4 | 12..=15)) => true,
+        (Some(_), _) => BREAKS.iter().any(|flag| flags.contains(*flag)),
     }
 }
 

@@ -281,8 +281,13 @@ fn requests_under_way_are_counted_wherever_they_end() {
 #[test]
 fn success_is_what_users_of_meshes_expect() {
     let none = Flags::default();
-    let mut gone = Flags::default();
-    gone.insert(Flag::DownstreamConnectionTermination);
+    let with = |flag| {
+        let mut flags = Flags::default();
+        flags.insert(flag);
+        flags
+    };
+    let gone = with(Flag::DownstreamConnectionTermination);
+    let cut = with(Flag::UpstreamConnectionTermination);
     for (status, grpc_status, flags, expected) in [
         (Some(200), None, none, false),
         (Some(404), None, none, false),
@@ -291,6 +296,11 @@ fn success_is_what_users_of_meshes_expect() {
         (Some(599), None, none, true),
         (None, None, none, true),
         (None, None, gone, false),
+        (Some(200), None, gone, false),
+        (Some(503), None, gone, true),
+        (Some(200), None, cut, true),
+        (Some(200), None, with(Flag::DelayInjected), false),
+        (Some(404), None, with(Flag::NoRoute), false),
         (Some(200), Some(0), none, false),
         (Some(200), Some(5), none, false),
         (Some(200), Some(12), none, true),
