@@ -36,6 +36,8 @@ pub struct Guard {
     state: State,
     /// What follows the request at hand.
     next: Next,
+    /// How many heads have gone on.
+    requests: u64,
 }
 
 /// Where the next byte of the connection belongs.
@@ -86,6 +88,7 @@ impl Guard {
             limits,
             state: State::Head(Head::default()),
             next: Next::Request,
+            requests: 0,
         }
     }
 
@@ -119,48 +122,45 @@ impl Guard {
     pub fn position(&self) -> Position {
         match &self.state {
             State::Head(head) if head.is_empty() => Position::Idle,
-            State::Head(_) => Position::Head,
-            State::Content(_) | State::Chunked(_) => Position::Content,
+            State::Content(_)
+            | State::Chunked(_)
+            | State::Refused {
+                is_in_content: true, ..
+            } => Position::Content,
+            State::Head(_) | State::Refused { .. } => Position::Head,
             State::Held => Position::Held,
             State::Opaque => Position::Opaque,
             State::Over => Position::Over,
-            State::Refused { is_in_content, .. } if *is_in_content => Position::Content,
-            State::Refused { .. } => Position::Head,
         }
     }
 
-    /// The upgrade was granted: what follows the request is another protocol's.
-    pub fn grant(&mut self) {
-        self.answer(|_| Next::Opaque);
+    /// How the request with this number was answered; the connection's first one has 1. If it asked for an upgrade or is a
+    /// CONNECT, what follows is another protocol's when that `is_granted`, and else another request.
+    pub fn answered(&mut self, number: u64, is_granted: bool) {
+        let Next::Asked { is_persistent } = self.next else {
+            return;
+        };
+        if number != self.requests {
+            return;
+        }
+        self.next = match (is_granted, is_persistent) {
+            (true, _) => Next::Opaque,
+            (false, true) => Next::Request,
+            (false, false) => Next::Nothing,
+        };
+        if matches!(self.state, State::Held) {
+            self.follow();
+        }
     }
 
-    /// The upgrade was declined: what follows is another request, if the client keeps the connection.
-    pub fn decline(&mut self) {
-        self.answer(|is_persistent| {
-            if is_persistent {
-                Next::Request
-            } else {
-                Next::Nothing
-            }
-        });
-    }
-
-    /// How many of the next bytes may go on without being looked at here: content of known length, another protocol.
-    /// The caller says with [`Guard::release`] which did, all the same.
+    /// How many of the next bytes are sure to go on, content or another protocol. They are shown to
+    /// [`Guard::release`] all the same.
     pub fn plain(&self) -> u64 {
-        match self.state {
-            State::Content(left) => left,
+        match &self.state {
+            State::Content(left) => *left,
+            State::Chunked(chunked) => chunked.data(),
             State::Opaque => u64::MAX,
             _ => 0,
-        }
-    }
-
-    fn answer(&mut self, next: impl FnOnce(bool) -> Next) {
-        if let Next::Asked { is_persistent } = self.next {
-            self.next = next(is_persistent);
-            if matches!(self.state, State::Held) {
-                self.follow();
-            }
         }
     }
 
@@ -197,6 +197,7 @@ impl Guard {
 
     /// A head is complete: what comes after it.
     fn begin(&mut self, head: &Complete) -> usize {
+        self.requests += 1;
         let is_persistent = head.is_persistent;
         self.next = match (head.is_upgrade, is_persistent) {
             (true, _) => Next::Asked { is_persistent },

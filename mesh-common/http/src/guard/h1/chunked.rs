@@ -103,6 +103,14 @@ impl Chunked {
         Ok((at, false))
     }
 
+    /// How many of the next bytes are a chunk's data.
+    pub(super) fn data(&self) -> u64 {
+        match self.state {
+            State::Data(left) => left,
+            _ => 0,
+        }
+    }
+
     /// One byte of framing.
     fn byte(&mut self, byte: u8) -> Result<(), Refusal> {
         self.state = match (&self.state, byte) {

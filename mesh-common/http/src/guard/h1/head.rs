@@ -14,10 +14,8 @@ const NEVER_NOMINATED: [&[u8]; 4] = [b"host", b"content-length", b"transfer-enco
 #[derive(Debug, Default)]
 pub(super) struct Head {
     lines: Lines,
-    has_first_line: bool,
-    had_empty_line: bool,
+    first_line: FirstLine,
     method: Method,
-    is_http10: bool,
     /// Where the target's authority lies in the head.
     authority: Option<(usize, usize)>,
     /// Where Host's value lies in the head.
@@ -50,6 +48,16 @@ pub(super) enum Framing {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum FirstLine {
+    #[default]
+    Awaited,
+    /// And one empty line has come before it.
+    AwaitedStill,
+    Http10,
+    Http11,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Method {
     #[default]
     Other,
@@ -77,8 +85,8 @@ impl Head {
         // What lies behind the limit is not looked at: the head would be too large, whatever it is.
         let within = bytes.get(..limits.max_head_bytes).unwrap_or(bytes);
         while let Some(line) = self.lines.next(within)? {
-            if !self.has_first_line {
-                self.first_line(line, within)?;
+            if !self.has_first_line() {
+                self.read_first_line(line, within)?;
             } else if line.is_empty() {
                 return self.complete(within).map(Some);
             } else {
@@ -91,19 +99,24 @@ impl Head {
         }
         if bytes.len() < limits.max_head_bytes {
             Ok(None)
-        } else if self.has_first_line {
+        } else if self.has_first_line() {
             Err(Refusal::HeadTooLarge)
         } else {
             Err(Refusal::TargetTooLong)
         }
     }
 
-    fn first_line(&mut self, line: &[u8], head: &[u8]) -> Result<(), Refusal> {
+    fn has_first_line(&self) -> bool {
+        matches!(self.first_line, FirstLine::Http10 | FirstLine::Http11)
+    }
+
+    fn read_first_line(&mut self, line: &[u8], head: &[u8]) -> Result<(), Refusal> {
         if line.is_empty() {
             // One is forgiven: some clients end a request's content with it (RFC 9112 §2.2).
-            if std::mem::replace(&mut self.had_empty_line, true) {
+            if self.first_line == FirstLine::AwaitedStill {
                 return Err(Refusal::EmptyLines);
             }
+            self.first_line = FirstLine::AwaitedStill;
             return Ok(());
         }
         let mut parts = line.split(|byte| *byte == b' ');
@@ -115,9 +128,9 @@ impl Head {
         if !is_token(method) {
             return Err(Refusal::Method);
         }
-        self.is_http10 = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
+        let version = match version {
+            b"HTTP/1.1" => FirstLine::Http11,
+            b"HTTP/1.0" => FirstLine::Http10,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
                 if major.is_ascii_digit() && minor.is_ascii_digit() =>
             {
@@ -134,7 +147,7 @@ impl Head {
             _ => Method::Other,
         };
         self.authority = target::check(method, target)?.and_then(|authority| span(head, authority));
-        self.has_first_line = true;
+        self.first_line = version;
         Ok(())
     }
 
@@ -170,17 +183,18 @@ impl Head {
     }
 
     fn complete(&self, head: &[u8]) -> Result<Complete, Refusal> {
+        let is_http10 = self.first_line == FirstLine::Http10;
         let text = |(start, end): (usize, usize)| head.get(start..end);
         let host = self.host.and_then(text);
         match (self.authority.and_then(text), host) {
-            (_, None) if !self.is_http10 => return Err(Refusal::HostMissing),
+            (_, None) if !is_http10 => return Err(Refusal::HostMissing),
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
                 return Err(Refusal::HostDiffers);
             }
             _ => {}
         }
         let framing = match (self.is_chunked, self.content_length) {
-            (true, _) if self.is_http10 => return Err(Refusal::CodingInHttp10),
+            (true, _) if is_http10 => return Err(Refusal::CodingInHttp10),
             (true, Some(_)) => return Err(Refusal::TwoFramings),
             (true, None) => Framing::Chunked,
             (false, Some(length @ 1..)) => Framing::Length(length),
@@ -197,8 +211,8 @@ impl Head {
         Ok(Complete {
             length: self.lines.length(),
             framing,
-            is_upgrade: self.method == Method::Connect || (upgrade && self.has_upgrade && !self.is_http10),
-            is_persistent: !close && (keep_alive || !self.is_http10),
+            is_upgrade: self.method == Method::Connect || (upgrade && self.has_upgrade && !is_http10),
+            is_persistent: !close && (keep_alive || !is_http10),
         })
     }
 }

@@ -414,11 +414,13 @@ fn an_upgrade_waits_for_its_answer() {
         assert_eq!(guard.release(text.as_bytes()), Ok(upgrade.len()));
         assert_eq!(guard.release(b"\x01\x00GET"), Ok(0));
         if is_granted {
-            guard.grant();
+            guard.answered(2, true);
+            assert_eq!(guard.position(), Position::Held);
+            guard.answered(1, true);
             assert_eq!(guard.release(b"\x01\x00GET"), Ok(5));
             assert_eq!((guard.position(), guard.plain()), (Position::Opaque, u64::MAX));
         } else {
-            guard.decline();
+            guard.answered(1, false);
             assert_eq!(guard.release(b"\x01\x00GET"), Err(Refusal::ControlCharacter));
         }
     }
@@ -429,7 +431,7 @@ fn an_upgrade_with_content_is_granted_when_that_has_come() {
     let mut guard = Guard::new(LIMITS);
     let text = with("Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n");
     assert_eq!(guard.release(text.as_bytes()), Ok(text.len()));
-    guard.grant();
+    guard.answered(1, true);
     assert_eq!(guard.position(), Position::Content);
     assert_eq!(guard.release(b"{}\r\n"), Ok(4));
     assert_eq!(guard.position(), Position::Opaque);
@@ -448,7 +450,7 @@ fn what_is_no_upgrade_is_followed_by_requests() {
         Position::Over,
     );
     let mut guard = Guard::new(LIMITS);
-    guard.grant();
+    guard.answered(0, true);
     assert_eq!(guard.position(), Position::Idle);
 }
 
