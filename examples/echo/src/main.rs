@@ -1,15 +1,18 @@
-//! A small echo service and its client: a program that knows nothing of the mesh, for the demo and the tests.
+//! Small servers and their clients: programs that know nothing of the mesh, for the demo, the examples and the tests.
 //!
-//! Standard library only: a thread for each connection, and a bound on how many.
+//! Of bytes with the standard library only: a thread for each connection, and a bound on how many. Of HTTP with hyper.
 
 mod call;
+mod get;
+mod http;
 mod serve;
+mod time;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A TCP echo service and its client.
+/// Servers and clients of bytes and of HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "mesh-echo", version)]
 struct Arguments {
@@ -23,12 +26,18 @@ enum Role {
     Serve(serve::Arguments),
     /// Connect, send, and check what comes back
     Call(call::Arguments),
+    /// Answer HTTP requests with a name and a version, or fail
+    Http(http::Arguments),
+    /// Send HTTP requests, and show what answers
+    Get(get::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().role {
         Role::Serve(arguments) => serve::run(&arguments),
         Role::Call(arguments) => call::run(&arguments),
+        Role::Http(arguments) => http::run(arguments),
+        Role::Get(arguments) => get::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
