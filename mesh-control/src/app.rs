@@ -1,6 +1,8 @@
 //! Puts the parts together: the order of the start, who follows what, and the order of the stop.
 
+mod board;
 mod loader;
+mod statuses;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +19,8 @@ use mesh_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 use tonic::service::interceptor::InterceptedService;
 
-pub use loader::{Board, check};
+pub use board::Board;
+pub use loader::check;
 
 use crate::attest::Attestor;
 use crate::ca::{Authority, Roster, ServingCertificate, SigningService};
@@ -102,7 +105,7 @@ impl App {
         self.server_address
     }
 
-    /// Where metrics, readiness and problems are.
+    /// Where metrics, readiness, problems and routes are.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
     }

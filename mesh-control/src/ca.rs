@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use mesh_model::{Identity, NodeName};
 
 pub use authority::Authority;
-pub use config::CaConfig;
+pub use config::{CaConfig, DEFAULT_TRUST_DOMAIN};
 pub use directory::Directory;
 pub use request::RequestError;
 pub use rotation::{Rotation, Step};

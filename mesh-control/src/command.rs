@@ -1,16 +1,16 @@
 //! The command line: what each command does, and what it prints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use mesh_control::app::{self, App};
-use mesh_control::ca::{Authority, Directory, Rotation, Step};
+use mesh_control::ca::{Authority, DEFAULT_TRUST_DOMAIN, Directory, Rotation, Step};
 use mesh_control::config::Config;
 use mesh_control::tokens::TokenDirectory;
 use mesh_control::world::Severity;
-use mesh_model::NodeName;
+use mesh_model::{NodeName, TrustDomain};
 use mesh_runtime::drain::StopSignal;
 
 /// Examples, below the help.
@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   mesh-control --config control.toml                 run the control plane
   mesh-control --config control.toml --check         check the configuration and the manifests, change nothing
+  mesh-control check manifests                       check a folder of manifests, without any configuration
   mesh-control token create --node node-a > token    make the join token of a node
   mesh-control ca root > roots.pem                   the roots that nodes verify the control plane against
   mesh-control ca rotate prepare                     begin the rollover of the root";
@@ -43,6 +44,16 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check a folder of manifests, print what is wrong or has no effect, and exit with 1 if there is an error; needs no
+    /// configuration
+    Check(FolderArgument),
+    #[command(flatten)]
+    Configured(ConfiguredCommand),
+}
+
+/// Commands that read the configuration.
+#[derive(Debug, Subcommand)]
+enum ConfiguredCommand {
     /// Join tokens: what nodes show to be believed that they are who they are
     #[command(subcommand)]
     Token(TokenCommand),
@@ -71,6 +82,13 @@ struct NodeArgument {
     node: String,
 }
 
+#[derive(Debug, Args)]
+struct FolderArgument {
+    /// The folder of manifests
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 enum CaCommand {
     /// Print the trusted roots as PEM, for the nodes' control.root-certificates; makes the root if there is none
@@ -95,17 +113,21 @@ enum RotateCommand {
 impl Arguments {
     /// Does what is asked.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.config)?;
+        let load = || Config::load(&self.config);
         match self.command {
             Some(_) if self.check => bail!("--check stands alone; leave the command out"),
-            Some(Command::Token(command)) => command.run(&config)?,
-            Some(Command::Ca(CaCommand::Root)) => {
-                let authority = Authority::open(&config.ca).context("the certificate authority ([ca])")?;
-                print!("{}", authority.signer().roots_pem());
+            Some(Command::Check(argument)) => {
+                // Identities are checked for their form only, for which any trust domain will do.
+                let trust_domain = TrustDomain::new(DEFAULT_TRUST_DOMAIN)?;
+                return Ok(check_folder(
+                    &argument.folder,
+                    &trust_domain,
+                    "the manifests are good",
+                ));
             }
-            Some(Command::Ca(CaCommand::Rotate(command))) => command.run(&config)?,
-            None if self.check => return check(&config),
-            None => serve(&config)?,
+            Some(Command::Configured(command)) => command.run(&load()?)?,
+            None if self.check => return check(&load()?),
+            None => serve(&load()?)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -114,7 +136,14 @@ impl Arguments {
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
     Authority::check(&config.ca).context("the certificate authority ([ca])")?;
     let trust_domain = config.ca.trust_domain().map_err(anyhow::Error::msg)?;
-    let problems = app::check(&config.source.folder, &trust_domain);
+    let good = "the configuration and the manifests are good";
+    Ok(check_folder(&config.source.folder, &trust_domain, good))
+}
+
+/// Prints everything that is wrong with a folder's manifests, conditions that are not true included; or that they are
+/// good.
+fn check_folder(folder: &Path, trust_domain: &TrustDomain, good: &str) -> ExitCode {
+    let problems = app::check(folder, trust_domain);
     for problem in &problems {
         println!("{problem}");
     }
@@ -127,10 +156,10 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
             "{errors} of {} problems are errors: these manifests would not be taken",
             problems.len()
         );
-        return Ok(ExitCode::FAILURE);
+        return ExitCode::FAILURE;
     }
-    println!("the configuration and the manifests are good");
-    Ok(ExitCode::SUCCESS)
+    println!("{good}");
+    ExitCode::SUCCESS
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {
@@ -151,6 +180,22 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+// === impl ConfiguredCommand ===
+
+impl ConfiguredCommand {
+    fn run(self, config: &Config) -> anyhow::Result<()> {
+        match self {
+            Self::Token(command) => command.run(config),
+            Self::Ca(CaCommand::Root) => {
+                let authority = Authority::open(&config.ca).context("the certificate authority ([ca])")?;
+                print!("{}", authority.signer().roots_pem());
+                Ok(())
+            }
+            Self::Ca(CaCommand::Rotate(command)) => command.run(config),
+        }
+    }
 }
 
 // === impl TokenCommand ===
@@ -249,6 +294,7 @@ mod tests {
             "mesh-control token create --node a --config x",
             "mesh-control ca rotate prepare --config x",
             "mesh-control --config x --check",
+            "mesh-control check manifests --config x",
         ] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(arguments.config, PathBuf::from("x"), "{line}");

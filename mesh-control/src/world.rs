@@ -8,12 +8,19 @@ mod inputs;
 mod join;
 mod problem;
 mod resources;
+mod status;
 mod store;
 
 pub use inputs::{
-    Inputs, Namespace, Service, ServicePort, Slice, SliceEndpoint, SlicePort, Sourced, TargetPort, Workload,
+    Age, BackendRef, BackendSettings, Filter, Inputs, Namespace, ParentRef, Refusal, RequestSettings, Route,
+    RouteKind, Rule, Service, ServicePort, Slice, SliceEndpoint, SlicePort, Sourced, TargetPort, TargetRef,
+    TrafficPolicy, WeightedRef, Workload,
 };
 pub use join::{Joined, join};
 pub use problem::{Origin, Problem, Report, Severity};
 pub use resources::Resources;
+pub use status::{
+    BackendStatus, CONTROLLER, Condition, ConditionKind, ParentStatus, PolicyStatus, Reason, RouteStatus,
+    RuleStatus, Statuses, TargetStatus,
+};
 pub use store::{Store, World};

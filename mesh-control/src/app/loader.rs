@@ -4,26 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mesh_model::TrustDomain;
-use mesh_runtime::http_server::{Response, Router};
 use mesh_runtime::readiness::Condition;
-use parking_lot::Mutex;
-use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
+use super::board::{Board, MAX_SHOWN};
 use crate::source::{self, Load};
 use crate::telemetry::Metrics;
 use crate::world::{self, Joined, Problem, Severity, Store};
-
-/// Problems of one load that are logged and shown; more are counted. A person mends the first ones first.
-const MAX_SHOWN: usize = 200;
-
-/// What became of the last load, for people. Cloning shares it.
-#[derive(Debug, Clone, Default)]
-pub struct Board {
-    state: Arc<Mutex<State>>,
-}
 
 /// Takes loads until there are no more.
 pub(super) struct Loader {
@@ -34,22 +21,7 @@ pub(super) struct Loader {
     pub(super) loaded: Condition,
 }
 
-/// The answer of `GET /problems`.
-#[derive(Debug, Clone, Default, Serialize)]
-struct State {
-    /// Whether the last load is in force. If not, the last good one still is, if there was any.
-    is_in_force: bool,
-    /// When the last load was read (RFC 3339); empty before the first.
-    loaded_at: String,
-    /// When the load in force was read (RFC 3339); empty before the first good one.
-    in_force_since: String,
-    /// How many problems there are in all.
-    count: usize,
-    /// The problems, errors first.
-    problems: Vec<Problem>,
-}
-
-/// Reads and joins a folder once, for `--check`: all problems, errors first.
+/// Reads and joins a folder once, for `check`: all problems, errors first.
 pub fn check(folder: &Path, trust_domain: &TrustDomain) -> Vec<Problem> {
     judge(source::read(folder), trust_domain).problems
 }
@@ -85,7 +57,7 @@ impl Loader {
                 Severity::Note => tracing::info!("{problem}"),
             }
         }
-        self.board.show(is_usable, joined.problems);
+        self.board.show(is_usable, joined.problems, &joined.statuses);
         if !is_usable {
             tracing::error!("the manifests have errors; nothing changes until they are mended");
             return;
@@ -95,6 +67,9 @@ impl Loader {
         self.metrics.set_resources("service", resources.services.len());
         let endpoints = resources.endpoints.values().map(|set| set.endpoints.len()).sum();
         self.metrics.set_resources("endpoint", endpoints);
+        self.metrics.set_resources("route", joined.statuses.routes.len());
+        self.metrics
+            .set_resources("policy", joined.statuses.policies.len());
         let (workloads, services) = (resources.workloads.len(), resources.services.len());
         let diff = self.store.replace(resources);
         tracing::info!(
@@ -114,34 +89,5 @@ fn judge(load: Load, trust_domain: &TrustDomain) -> Joined {
     problems.append(&mut joined.problems);
     // Stable: within a severity they stay in the order of the files.
     problems.sort_by_key(|problem| problem.severity);
-    Joined {
-        resources: joined.resources,
-        problems,
-    }
-}
-
-// === impl Board ===
-
-impl Board {
-    /// Adds `GET /problems`.
-    #[must_use]
-    pub fn mount(self, router: Router) -> Router {
-        router.get("/problems", move |_| {
-            let state = self.state.lock().clone();
-            std::future::ready(Response::json(&state))
-        })
-    }
-
-    fn show(&self, is_in_force: bool, mut problems: Vec<Problem>) {
-        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        let mut state = self.state.lock();
-        state.is_in_force = is_in_force;
-        state.count = problems.len();
-        problems.truncate(MAX_SHOWN);
-        state.problems = problems;
-        if is_in_force {
-            state.in_force_since.clone_from(&now);
-        }
-        state.loaded_at = now;
-    }
+    Joined { problems, ..joined }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use mesh_model::TrustDomain;
 use serde::Deserialize;
 
+/// The trust domain where none is configured: Kubernetes' and Istio's.
+pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 /// Istio's and SPIRE's default too: short enough to need no revocation, long enough to outlast an outage.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(24);
 /// Below this, nodes would do little else than renew.
@@ -47,7 +49,7 @@ pub(super) enum KeySource<'a> {
 }
 
 fn default_trust_domain() -> String {
-    "cluster.local".to_owned()
+    DEFAULT_TRUST_DOMAIN.to_owned()
 }
 
 fn default_lifetime() -> Duration {

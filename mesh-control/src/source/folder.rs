@@ -170,6 +170,8 @@ fn add(manifest: Manifest, inputs: &mut Inputs) {
         Manifest::Service(service) => inputs.services.push(service),
         Manifest::Slice(slice) => inputs.slices.push(slice),
         Manifest::Workload(workload) => inputs.workloads.push(workload),
+        Manifest::Route(route) => inputs.routes.push(route),
+        Manifest::Policy(policy) => inputs.policies.push(*policy),
     }
 }
 

@@ -6,9 +6,14 @@
 
 mod endpoint_slice;
 mod field;
+mod grant;
 mod metadata;
 mod namespace;
+mod policy;
+mod reader;
+mod route;
 mod service;
+mod text;
 mod workload;
 
 use std::path::Path;
@@ -17,7 +22,40 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::world::{Namespace, Origin, Report, Service, Slice, Sourced, Workload};
+use crate::world::{Namespace, Origin, Report, Route, Service, Slice, Sourced, TrafficPolicy, Workload};
+
+/// Every kind that is known here, and its versions.
+const KINDS: [(&str, &[&str]); 10] = [
+    ("Namespace", &["v1"]),
+    ("Service", &["v1"]),
+    ("EndpointSlice", &["discovery.k8s.io/v1"]),
+    ("Workload", &["nodemesh.io/v1alpha1"]),
+    ("HTTPRoute", &["gateway.networking.k8s.io/v1"]),
+    ("GRPCRoute", &["gateway.networking.k8s.io/v1"]),
+    (
+        "TLSRoute",
+        &[
+            "gateway.networking.k8s.io/v1",
+            "gateway.networking.k8s.io/v1alpha3",
+            "gateway.networking.k8s.io/v1alpha2",
+        ],
+    ),
+    (
+        "TCPRoute",
+        &[
+            "gateway.networking.k8s.io/v1",
+            "gateway.networking.k8s.io/v1alpha2",
+        ],
+    ),
+    (
+        "ReferenceGrant",
+        &[
+            "gateway.networking.k8s.io/v1",
+            "gateway.networking.k8s.io/v1beta1",
+        ],
+    ),
+    ("TrafficPolicy", &["nodemesh.io/v1alpha1"]),
+];
 
 /// A resource of a kind that is known here.
 #[derive(Debug)]
@@ -30,6 +68,10 @@ pub(super) enum Manifest {
     Slice(Sourced<Slice>),
     /// `nodemesh.io/v1alpha1 Workload`.
     Workload(Sourced<Workload>),
+    /// A route of Gateway API.
+    Route(Sourced<Route>),
+    /// `nodemesh.io/v1alpha1 TrafficPolicy`.
+    Policy(Box<Sourced<TrafficPolicy>>),
 }
 
 /// One YAML document of a file.
@@ -88,26 +130,62 @@ impl Document<'_> {
         }
         let header: Header = self.read(&origin, report)?;
         origin.resource = header.resource();
-        match (header.api_version.as_str(), header.kind.as_str()) {
-            ("v1", "Namespace") => {
+        let (version, kind) = (header.api_version.as_str(), header.kind.as_str());
+        let is_known = KINDS
+            .iter()
+            .any(|(name, versions)| *name == kind && versions.contains(&version));
+        if !is_known {
+            Header::refuse(version, kind, &origin, report);
+            return None;
+        }
+        match kind {
+            "Namespace" => {
                 let raw: namespace::Raw = self.read(&origin, report)?;
                 raw.convert(origin, report).map(Manifest::Namespace)
             }
-            ("v1", "Service") => {
+            "Service" => {
                 let raw: service::Raw = self.read(&origin, report)?;
                 raw.convert(origin, report).map(Manifest::Service)
             }
-            ("discovery.k8s.io/v1", "EndpointSlice") => {
+            "EndpointSlice" => {
                 let raw: endpoint_slice::Raw = self.read(&origin, report)?;
                 raw.convert(origin, report).map(Manifest::Slice)
             }
-            ("nodemesh.io/v1alpha1", "Workload") => {
+            "Workload" => {
                 let raw: workload::Raw = self.read(&origin, report)?;
                 raw.convert(origin, report).map(Manifest::Workload)
             }
-            (version, kind) => {
-                Header::refuse(version, kind, &origin, report);
+            "TrafficPolicy" => {
+                let raw: policy::Raw = self.read(&origin, report)?;
+                let policy = raw.convert(origin, report)?;
+                Some(Manifest::Policy(Box::new(policy)))
+            }
+            "ReferenceGrant" => {
+                let raw: grant::Raw = self.read(&origin, report)?;
+                raw.note(&origin, report);
                 None
+            }
+            _ => self.route(kind, origin, report).map(Manifest::Route),
+        }
+    }
+
+    fn route(&self, kind: &str, origin: Origin, report: &mut Report) -> Option<Sourced<Route>> {
+        match kind {
+            "HTTPRoute" => {
+                let raw: route::RawHttpRoute = self.read(&origin, report)?;
+                raw.convert(origin, report)
+            }
+            "GRPCRoute" => {
+                let raw: route::RawGrpcRoute = self.read(&origin, report)?;
+                raw.convert(origin, report)
+            }
+            "TLSRoute" => {
+                let raw: route::RawTlsRoute = self.read(&origin, report)?;
+                raw.convert(origin, report)
+            }
+            _ => {
+                let raw: route::RawTcpRoute = self.read(&origin, report)?;
+                raw.convert(origin, report)
             }
         }
     }
@@ -168,33 +246,32 @@ impl Header {
     }
 
     fn refuse(version: &str, kind: &str, origin: &Origin, report: &mut Report) {
-        const KNOWN: &str =
-            "v1 Namespace, v1 Service, discovery.k8s.io/v1 EndpointSlice or nodemesh.io/v1alpha1 Workload";
         if kind.is_empty() || version.is_empty() {
             let field = if kind.is_empty() { "kind" } else { "apiVersion" };
-            report.error(origin, field, "is missing", format!("write a {KNOWN}"));
+            report.error(origin, field, "is missing", format!("write a {}", known()));
             return;
         }
-        let (field, known) = match kind {
-            "Namespace" | "Service" => ("apiVersion", "write v1".to_owned()),
-            "EndpointSlice" => ("apiVersion", "write discovery.k8s.io/v1".to_owned()),
-            "Workload" => ("apiVersion", "write nodemesh.io/v1alpha1".to_owned()),
-            "List" => (
+        let versions = KINDS.iter().find(|(name, _)| *name == kind);
+        let (field, remedy) = match versions {
+            Some((_, versions)) => ("apiVersion", format!("write {}", versions.join(", "))),
+            None if kind == "List" => (
                 "kind",
                 "write its items as documents of their own, separated by '---'".to_owned(),
             ),
-            _ => (
+            None => (
                 "kind",
-                format!("the folder takes {KNOWN}; move anything else out of it"),
+                format!("the folder takes {}; move anything else out of it", known()),
             ),
         };
-        report.error(
-            origin,
-            field,
-            format!("'{kind}' of '{version}' is not known here"),
-            known,
-        );
+        let message = format!("'{kind}' of '{version}' is not known here");
+        report.error(origin, field, message, remedy);
     }
+}
+
+/// The known kinds, for people.
+fn known() -> String {
+    let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+    kinds.join(", ")
 }
 
 /// Splits a YAML stream. `---` at the beginning of a line always separates documents, even where it seems to be

@@ -2,12 +2,18 @@
 //!
 //! Names, addresses and port numbers are already checked one by one; whether they fit together is for the join.
 
+mod policy;
+mod route;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mesh_model::{NetworkMode, NodeName, ResourceName, WorkloadPort};
+use mesh_model::{Locality, NetworkMode, NodeName, ResourceName, WorkloadPort};
 
 use super::problem::Origin;
+
+pub use policy::{BackendSettings, RequestSettings, TargetRef, TrafficPolicy};
+pub use route::{Age, BackendRef, Filter, ParentRef, Refusal, Route, RouteKind, Rule, WeightedRef};
 
 /// Everything that a source holds at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +26,10 @@ pub struct Inputs {
     pub slices: Vec<Sourced<Slice>>,
     /// Workloads.
     pub workloads: Vec<Sourced<Workload>>,
+    /// Routes of all kinds.
+    pub routes: Vec<Sourced<Route>>,
+    /// Traffic policies.
+    pub policies: Vec<Sourced<TrafficPolicy>>,
 }
 
 /// A resource and where it came from.
@@ -112,6 +122,8 @@ pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
     /// Whether it takes new connections.
     pub is_ready: bool,
+    /// The zone that it is in.
+    pub zone: Option<String>,
 }
 
 /// A Workload.
@@ -137,4 +149,8 @@ pub struct Workload {
     pub ports: Vec<WorkloadPort>,
     /// Whether it takes new connections.
     pub is_ready: bool,
+    /// Its share among the endpoints of a Service.
+    pub weight: u32,
+    /// Where it runs.
+    pub locality: Locality,
 }

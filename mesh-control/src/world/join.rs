@@ -7,16 +7,19 @@ mod address;
 mod cgroup;
 mod endpoint;
 mod enrolment;
+mod policy;
 mod protocol;
+mod route;
 mod service;
 mod workload;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
-use mesh_model::{ResourceName, TrustDomain};
+use mesh_model::TrustDomain;
 
 use self::address::Addresses;
-use super::{Inputs, Origin, Problem, Report, Resources, Severity, Sourced};
+use super::{Inputs, Origin, Problem, Report, Resources, Severity, Sourced, Statuses};
 
 /// What became of some inputs.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,8 @@ pub struct Joined {
     pub resources: Resources,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What became of each route and traffic policy.
+    pub statuses: Statuses,
 }
 
 /// Joins the inputs.
@@ -43,15 +48,24 @@ pub fn join(inputs: &Inputs, trust_domain: &TrustDomain) -> Joined {
     }
     let addresses = Addresses::of(&workloads, &mut report);
     cgroup::check(&workloads, &mut report);
+    let routes = unique(&inputs.routes, |route| (route.kind, &route.name), &mut report);
+    let policies = unique(&inputs.policies, |policy| &policy.name, &mut report);
+    let (policies, policy_statuses) = policy::join(&policies, &services, &routes, &mut report);
     for service in &services {
-        let joined = service::join(service, &mut report);
+        let joined = service::join(service, &policies, &mut report);
         resources.services.insert(joined.name.clone(), joined);
     }
     addresses.check_services(&services, &mut report);
     resources.endpoints = endpoint::join(&services, &slices, &workloads, &addresses, &mut report);
+    let (joined, route_statuses) = route::join(&routes, &resources.services, &policies, &mut report);
+    resources.routes = joined;
     Joined {
         resources,
         problems: report.into_problems(),
+        statuses: Statuses {
+            routes: route_statuses,
+            policies: policy_statuses,
+        },
     }
 }
 
@@ -67,15 +81,15 @@ impl Joined {
 }
 
 /// The resources with the first claim on their name, and an error for each later one.
-fn unique<'a, T>(
+fn unique<'a, T, N: Eq + Hash>(
     inputs: &'a [Sourced<T>],
-    name: fn(&T) -> &ResourceName,
+    name: impl Fn(&'a T) -> N,
     report: &mut Report,
 ) -> Vec<&'a Sourced<T>> {
-    let mut first: HashMap<&ResourceName, &Origin> = HashMap::new();
+    let mut first: HashMap<N, &Origin> = HashMap::new();
     let mut kept = Vec::with_capacity(inputs.len());
     for input in inputs {
-        if let Some(other) = first.get(name(&input.value)) {
+        if let Some(other) = first.get(&name(&input.value)) {
             let message = format!("{} is also defined at {}", input.origin.resource, other.place());
             report.error(
                 &input.origin,

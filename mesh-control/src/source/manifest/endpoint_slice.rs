@@ -53,7 +53,7 @@ struct RawEndpoint {
     hostname: Option<IgnoredAny>,
     node_name: Option<IgnoredAny>,
     target_ref: Option<IgnoredAny>,
-    zone: Option<IgnoredAny>,
+    zone: Option<String>,
 }
 
 /// Kubernetes' EndpointConditions.
@@ -164,6 +164,7 @@ impl Raw {
                 addresses: addresses as Vec<IpAddr>,
                 // "nil should be interpreted as true" (Kubernetes API reference, EndpointConditions).
                 is_ready: endpoint.conditions.unwrap_or_default().ready.unwrap_or(true),
+                zone: endpoint.zone.filter(|zone| !zone.is_empty()),
             });
         }
         is_whole.then_some(endpoints)

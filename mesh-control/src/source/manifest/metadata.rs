@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use mesh_model::ResourceName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::world::{Origin, Report};
+use crate::world::{Age, Origin, Report};
 
 /// The namespace of a resource that names none, as for kubectl.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -26,12 +28,13 @@ pub(super) struct Metadata {
     #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
-    creation_timestamp: Option<IgnoredAny>,
+    creation_timestamp: Option<String>,
     deletion_grace_period_seconds: Option<IgnoredAny>,
     deletion_timestamp: Option<IgnoredAny>,
     finalizers: Option<IgnoredAny>,
     generate_name: Option<IgnoredAny>,
-    generation: Option<IgnoredAny>,
+    /// Counts the changes of the spec, in Kubernetes.
+    pub(super) generation: Option<i64>,
     managed_fields: Option<IgnoredAny>,
     owner_references: Option<IgnoredAny>,
     resource_version: Option<IgnoredAny>,
@@ -45,6 +48,22 @@ impl Metadata {
     /// The labels.
     pub(super) fn take_labels(&mut self) -> BTreeMap<String, String> {
         self.labels.take().unwrap_or_default()
+    }
+
+    /// When the resource was made.
+    pub(super) fn age(&self, origin: &Origin, report: &mut Report) -> Age {
+        let Some(text) = &self.creation_timestamp else {
+            return Age::Unknown;
+        };
+        match OffsetDateTime::parse(text, &Rfc3339) {
+            Ok(time) => Age::Created(time.unix_timestamp_nanos()),
+            Err(error) => {
+                let message = format!("'{text}' is no time: {error}");
+                let remedy = "write it as RFC 3339 has it, such as 2026-01-31T12:00:00Z, or leave it out";
+                report.error(origin, "metadata.creationTimestamp", message, remedy);
+                Age::Unknown
+            }
+        }
     }
 
     /// The name within its namespace.

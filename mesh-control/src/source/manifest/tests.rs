@@ -90,8 +90,8 @@ fn an_unknown_field_is_named_with_its_line() {
         problems(&workload("  node: a\n  adresses: [10.1.0.2]\n")),
         [
             "error: x.yaml:6 (document 1): Workload shop/web-1: spec.adresses: unknown field `adresses`, expected one of \
-             `node`, `serviceAccount`, `addresses`, `hostNetwork`, `cgroup`, `networkNamespace`, `ports`, `ready`; correct \
-             it as docs/manifests.md describes"
+             `node`, `serviceAccount`, `addresses`, `hostNetwork`, `cgroup`, `networkNamespace`, `ports`, `ready`, `weight`, \
+             `locality`; correct it as docs/manifests.md describes"
         ]
     );
     let typo = service("  clusterIP: 10.96.0.1\n  ports: [{ port: 80, targetport: 8080 }]\n");
@@ -375,7 +375,7 @@ fn unknown_kinds_and_versions_are_refused() {
         (
             "apps/v1",
             "Deployment",
-            "kind: 'Deployment' of 'apps/v1' is not known here; the folder takes v1 Namespace",
+            "kind: 'Deployment' of 'apps/v1' is not known here; the folder takes Namespace, Service",
         ),
         (
             "v2",
@@ -402,7 +402,7 @@ fn unknown_kinds_and_versions_are_refused() {
             "{problems:?}"
         );
     }
-    assert!(problems("metadata: { name: x }\n")[0].contains("kind: is missing; write a v1 Namespace"));
+    assert!(problems("metadata: { name: x }\n")[0].contains("kind: is missing; write a Namespace, Service"));
     assert!(problems("kind: Service\n")[0].contains("apiVersion: is missing"));
     assert!(problems("just text\n")[0].contains("invalid type: string \"just text\""));
 }

@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
-use mesh_model::{NetworkMode, NodeName, WorkloadPort};
+use mesh_model::{Locality, NetworkMode, NodeName, WorkloadPort};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::field::{self, Port, Protocol};
 use super::metadata::Metadata;
 use crate::world::{Origin, Report, Sourced, Workload};
+
+/// Largest weight, as of Gateway API's backends. Sums of many stay far below what 64 bits hold.
+const MAX_WEIGHT: u32 = 1_000_000;
 
 /// The manifest.
 #[derive(Debug, Deserialize)]
@@ -36,6 +39,16 @@ struct Spec {
     ports: Vec<RawPort>,
     #[serde(default = "default_ready")]
     ready: bool,
+    weight: Option<u32>,
+    #[serde(default)]
+    locality: RawLocality,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLocality {
+    region: String,
+    zone: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +80,12 @@ impl Raw {
         let addresses = self.spec.addresses(&origin, report);
         let is_placed = self.spec.check_paths(&origin, report);
         let ports = self.spec.take_ports(&origin, report);
+        let weight = self.spec.weight;
+        if weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+            let message = "is out of bounds";
+            let remedy = format!("write a number from 0 to {MAX_WEIGHT}; 1 is what all others have");
+            report.error(&origin, "spec.weight", message, remedy);
+        }
         if !is_placed {
             return None;
         }
@@ -86,6 +105,11 @@ impl Raw {
                 network_namespace: self.spec.network_namespace,
                 ports,
                 is_ready: self.spec.ready,
+                weight: weight.unwrap_or(1),
+                locality: Locality {
+                    region: self.spec.locality.region,
+                    zone: self.spec.locality.zone,
+                },
             },
             origin,
         })

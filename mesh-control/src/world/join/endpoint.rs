@@ -137,8 +137,8 @@ impl Collected<'_> {
                     ports: ports.clone(),
                     workload: Some(workload.value.name.clone()),
                     is_ready: workload.value.is_ready || service.is_publishing_not_ready,
-                    weight: 1,
-                    locality: Locality::default(),
+                    weight: workload.value.weight,
+                    locality: workload.value.locality.clone(),
                 };
                 self.add(endpoint, &workload.origin, "spec.addresses", report);
             }
@@ -163,10 +163,10 @@ impl Collected<'_> {
                 let endpoint = Endpoint {
                     address: *address,
                     ports: ports.clone(),
-                    workload,
+                    workload: workload.map(|workload| workload.name.clone()),
                     is_ready: given.is_ready || self.service.value.is_publishing_not_ready,
-                    weight: 1,
-                    locality: Locality::default(),
+                    weight: workload.map_or(1, |workload| workload.weight),
+                    locality: locality(given, workload),
                 };
                 self.add(endpoint, &slice.origin, &given.field, report);
             }
@@ -302,24 +302,38 @@ fn slice_ports(service: &Service, slice: &Slice) -> Vec<PortMapping> {
 }
 
 /// The workload behind a slice's endpoint. It must be the same for all ports: a peer is verified by its identity.
-fn owner(
+fn owner<'a>(
     slice: &Sourced<Slice>,
     given: &SliceEndpoint,
     address: IpAddr,
     ports: &[PortMapping],
-    addresses: &Addresses<'_>,
+    addresses: &Addresses<'a>,
     report: &mut Report,
-) -> Option<ResourceName> {
-    let mut owners = ports.iter().map(|port| {
-        addresses
-            .workload_at(address, port.target_port)
-            .map(|owner| &owner.name)
-    });
+) -> Option<&'a Workload> {
+    let mut owners = ports
+        .iter()
+        .map(|port| addresses.workload_at(address, port.target_port));
     let first = owners.next().flatten();
-    if owners.any(|owner| owner != first) {
+    let name = |workload: Option<&'a Workload>| workload.map(|workload| &workload.name);
+    if owners.any(|owner| name(owner) != name(first)) {
         let message = format!("the ports at {address} belong to different workloads");
         let remedy = "use a Service for each workload";
         report.error(&slice.origin, given.field.as_str(), message, remedy);
     }
-    first.cloned()
+    first
+}
+
+/// Where an endpoint of a slice runs: where the slice says, in the region of its workload if that is in the same zone;
+/// without a word of the slice, where its workload runs.
+fn locality(given: &SliceEndpoint, workload: Option<&Workload>) -> Locality {
+    let of_workload = workload.map(|workload| workload.locality.clone());
+    match &given.zone {
+        None => of_workload.unwrap_or_default(),
+        Some(zone) => of_workload
+            .filter(|locality| locality.zone == *zone)
+            .unwrap_or_else(|| Locality {
+                region: String::new(),
+                zone: zone.clone(),
+            }),
+    }
 }

@@ -1,12 +1,19 @@
 //! One Service's manifest to one Service of the model; its endpoints are joined apart.
 
+use std::sync::Arc;
+
 use mesh_model::{Service, ServicePort};
 
+use super::policy::Policies;
 use super::{check_ports, protocol};
 use crate::world::{Report, Sourced, inputs};
 
 /// The Service.
-pub(super) fn join(input: &Sourced<inputs::Service>, report: &mut Report) -> Service {
+pub(super) fn join(
+    input: &Sourced<inputs::Service>,
+    policies: &Policies<'_>,
+    report: &mut Report,
+) -> Service {
     let (origin, service) = (&input.origin, &input.value);
     let ports = service.ports.iter();
     check_ports(
@@ -34,7 +41,7 @@ pub(super) fn join(input: &Sourced<inputs::Service>, report: &mut Report) -> Ser
                 name: port.name.clone(),
                 port: port.port,
                 protocol: protocol::declared(origin, port, report),
-                policy: std::sync::Arc::default(),
+                policy: Arc::new(policies.of_port(&service.name, &port.name)),
             })
             .collect(),
     }

@@ -4,7 +4,7 @@ mod endpoint;
 
 use std::path::Path;
 
-use mesh_model::{AppProtocol, NetworkMode, NodeName, Tunnel, WorkloadPort};
+use mesh_model::{AppProtocol, Locality, NetworkMode, NodeName, ResourceName, Tunnel, WorkloadPort};
 
 use super::*;
 use crate::world::{Namespace, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort, Workload};
@@ -50,6 +50,8 @@ fn workload(text: &str, address: &str) -> Workload {
         network_namespace: None,
         ports: Vec::new(),
         is_ready: true,
+        weight: 1,
+        locality: Locality::default(),
     }
 }
 
@@ -106,6 +108,7 @@ fn slice(service: &str, port: Option<u16>, endpoints: &[(&[&str], bool)]) -> Sli
                 field: format!("endpoints[{index}]"),
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 is_ready: *is_ready,
+                zone: None,
             })
             .collect(),
     }

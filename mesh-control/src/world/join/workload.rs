@@ -56,7 +56,7 @@ pub(super) fn join(
         tunnel: if is_enrolled { Tunnel::Hbone } else { Tunnel::None },
         ports: workload.ports.clone(),
         labels: workload.labels.clone(),
-        locality: mesh_model::Locality::default(),
+        locality: workload.locality.clone(),
         attachment: if is_enrolled { attachment() } else { None },
     })
 }
