@@ -182,7 +182,8 @@ impl Hall {
         })
     }
 
-    /// Writes routes at once, and waits until the control plane has judged them. Nodes may still be behind.
+    /// Writes routes at once, and waits until the control plane has judged them and nodes have those that it accepts.
+    /// Of a route that was there before, nodes may still have the former rules.
     pub fn routes(&self, routes: &[Route]) -> Result<()> {
         for route in routes {
             self.write(&route.file(), &route.yaml())?;
@@ -193,6 +194,36 @@ impl Hall {
                 Ok(is_judged(&self.status(route)?, route.generation()).then_some(()))
             })
             .with_context(|| format!("{}\n{}", self.problems(), route.yaml()))?;
+        }
+        for route in routes {
+            let status = self.status(route)?;
+            let parents = status["parents"].as_array().map_or(&[][..], Vec::as_slice);
+            let accepted = parents.iter().filter(|parent| is_accepted(parent));
+            for service in accepted.filter_map(|parent| parent["parent"].as_str()) {
+                self.wait_nodes(service, &route.full_name())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until both nodes have rules of a route for a Service.
+    fn wait_nodes(&self, service: &str, route: &str) -> Result<()> {
+        // A rule's name is its route's, "#", and its own.
+        let route = format!("{route}#");
+        let is_of = |rule: &Value| rule["name"].as_str().is_some_and(|name| name.starts_with(&route));
+        for node in &self.mesh.nodes {
+            let what = format!("{} to have {route} for {service}", node.node.name);
+            until(&what, MOMENT, || {
+                let groups = node.admin("/routes")?;
+                let groups = groups.as_array().map_or(&[][..], Vec::as_slice);
+                let mut groups = groups.iter().filter(|group| group["service"] == service);
+                let has_it = groups.any(|group| {
+                    let rules = group["rules"].as_array();
+                    rules.is_some_and(|rules| rules.iter().any(is_of))
+                });
+                Ok(has_it.then_some(()))
+            })
+            .with_context(|| node.log_tail())?;
         }
         Ok(())
     }
@@ -241,24 +272,6 @@ impl Hall {
         self.mesh.manifests.remove(&format!("{file}.yaml"))
     }
 
-    /// Waits until both nodes have a route for a Service.
-    pub fn settle(&self, target: &Target) -> Result<()> {
-        let service = target.host.split('.').next().unwrap_or_default();
-        let service = format!("{NAMESPACE}/{service}");
-        for node in &self.mesh.nodes {
-            let what = format!("{} to have a route for {service}", node.node.name);
-            until(&what, MOMENT, || {
-                let routes = node.admin("/routes")?;
-                let all = routes.as_array().map_or(&[][..], Vec::as_slice);
-                Ok(all
-                    .iter()
-                    .any(|one| one["service"] == service.as_str())
-                    .then_some(()))
-            })?;
-        }
-        Ok(())
-    }
-
     /// Asks everything from the clients on both nodes.
     pub fn check(&self, target: &Target, cases: &[Case]) -> Result<()> {
         case::check(target, &[&self.client_a, &self.client_b], cases)
@@ -287,6 +300,13 @@ fn is_judged(status: &Value, generation: i64) -> bool {
         .iter()
         .flat_map(|parent| parent["conditions"].as_array().map_or(&[][..], Vec::as_slice));
     !status.is_null() && conditions.all(|condition| condition["observed_generation"] == generation)
+}
+
+fn is_accepted(parent: &Value) -> bool {
+    let conditions = parent["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let accepted = conditions.iter().find(|one| one["type"] == "Accepted");
+    let has_ports = parent["ports"].as_array().is_some_and(|ports| !ports.is_empty());
+    has_ports && accepted.is_some_and(|one| one["status"] == "True")
 }
 
 impl Report for Hall {

@@ -18,7 +18,7 @@ def pairs(metadata):
 
 async def once(channel, ask):
     kind = ask.get("kind", "unary")
-    metadata = [tuple(pair) for pair in ask.get("metadata", [])]
+    metadata = [(key, value.encode() if key.endswith("-bin") else value) for key, value in ask.get("metadata", [])]
     timeout = ask.get("timeout", 10)
     message = b"m" * ask.get("size", 10)
     count = ask.get("messages", 1)

@@ -60,7 +60,6 @@ fn requests_are_split_by_weight_on_one_connection() {
     hall.routes(&[Route::http("weights").parent("weights").rules(rules)])
         .unwrap();
     hall.check(&target, &[get("/")]).unwrap();
-    hall.settle(&target).unwrap();
     assert_shares(&hall, &target, &[("echo-v1", 350), ("echo-v2", 150)]);
 }
 
@@ -74,7 +73,6 @@ fn a_weight_is_one_unless_it_is_named() {
         .rules(rules)])
         .unwrap();
     hall.check(&target, &[get("/")]).unwrap();
-    hall.settle(&target).unwrap();
     assert_shares(&hall, &target, &[("echo-v1", 100), ("echo-v2", 400)]);
 }
 
@@ -85,7 +83,6 @@ fn a_share_of_a_backend_that_is_not_there_fails() {
     let rules = "- backendRefs: [ { name: echo-v1, port: 8080, weight: 60 }, { name: nobody, port: 8080, weight: 40 } ]";
     let route = Route::http("half-there").parent("half-there").rules(rules);
     hall.routes(std::slice::from_ref(&route)).unwrap();
-    hall.settle(&target).unwrap();
     let resolved = hall.condition(&route, "ResolvedRefs").unwrap();
     assert_eq!(
         (resolved.status.as_str(), resolved.reason.as_str()),
@@ -147,7 +144,6 @@ fn backends_that_do_not_resolve_are_answered_500() {
         get("/namespace").fails(500, "NC"),
         get("/port").fails(500, "NC"),
     ];
-    hall.settle(&target).unwrap();
     hall.check(&target, &cases).unwrap();
     for (route, (name, _, reason)) in routes.iter().zip(&bad) {
         let resolved = hall.condition(route, "ResolvedRefs").unwrap();

@@ -149,7 +149,6 @@ fn calls_are_split_by_weight_on_one_channel() {
 ";
     hall.routes(&[Route::grpc("call-weights").parent("call-weights").rules(rules)])
         .unwrap();
-    hall.settle(&target).unwrap();
     for client in [&hall.client_a, &hall.client_b] {
         let answers = send(
             &hall,

@@ -180,9 +180,7 @@ fn a_mirror_gets_its_percentage() {
         );
         hall.routes(&[Route::http(name).parent(name).rules(&rules)])
             .unwrap();
-        // That the route is in force shows only where each request is copied or none is: so ask until one server answers.
         hall.check(&target, &[get("/").reaches("echo-v1")]).unwrap();
-        hall.settle(&target).unwrap();
         let copies = share(&hall, name, name);
         // Three standard deviations of a binomial distribution.
         let share = expected / 500.0;

@@ -74,7 +74,6 @@ fn a_websocket_goes_through_its_route() {
 ";
     hall.routes(&[Route::http("sockets").parent("sockets").rules(rules)])
         .unwrap();
-    hall.settle(&target).unwrap();
     for client in [&hall.client_a, &hall.client_b] {
         // At the port that says WebSocket, and at one that says HTTP.
         for port in [8090, 80] {
@@ -126,7 +125,6 @@ fn connections_are_split_by_a_tcp_route() {
         .parent_with("bytes", "port: 9090")
         .rules(rules);
     hall.routes(std::slice::from_ref(&route)).unwrap();
-    hall.settle(&target).unwrap();
     assert_eq!(hall.condition(&route, "Accepted").unwrap().status, "True");
     assert_eq!(
         hall.condition(&route, "ResolvedRefs").unwrap().reason,
@@ -169,7 +167,6 @@ fn tls_connections_go_by_their_server_name() {
         route("secure-nobody", "nobody.example.org", "nobody"),
     ];
     hall.routes(&routes).unwrap();
-    hall.settle(&target).unwrap();
     let ask = |client: &Workload, name: &str| {
         let resolve = format!("{name}:443:{}", target.address);
         let ask = Ask::get(&format!("https://{name}/")).options(&["--insecure", "--resolve", &resolve]);
