@@ -4,6 +4,7 @@
 
 pub mod connect;
 pub mod context;
+pub mod detect;
 pub mod failure;
 pub mod http;
 pub mod inbound;

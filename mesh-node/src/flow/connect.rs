@@ -3,11 +3,14 @@
 //! The choice follows from what the snapshot says of the address. There is no falling back from a tunnel to clear
 //! text: a workload of the mesh is reached through its proxy or not at all.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_model::{NetworkMode, Workload};
 use mesh_runtime::drain::Drain;
+use tokio::time::timeout;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -16,6 +19,7 @@ use crate::hbone::headers::request_headers;
 use crate::hbone::pool::{Key, Lease};
 use crate::identity::tls::host_server_name;
 use crate::local::LocalWorkload;
+use crate::net::io::SideIo;
 use crate::net::side::Side;
 use crate::net::socket;
 
@@ -29,6 +33,8 @@ pub struct Hop {
     pub address: SocketAddr,
     /// The workload there.
     pub workload: Option<Arc<Workload>>,
+    /// Longest wait for the connection, of a Service's policy. `None`: as the node is configured.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// A connection to a hop.
@@ -53,18 +59,31 @@ pub async fn connect(
     client: SocketAddr,
     hop: &Hop,
 ) -> Result<Connected, Failure> {
+    let deadline = hop.connect_timeout.unwrap_or(context.outbound.connect_timeout);
     match &hop.workload {
         Some(workload) if workload.is_enrolled() && workload.node == context.node => {
-            locally(context, workload, hop.address).await
+            locally(context, workload, hop.address, deadline).await
         }
         Some(workload) if workload.is_enrolled() => {
-            through_tunnel(context, source, client, workload, hop.address).await
+            let connected = through_tunnel(context, source, client, workload, hop);
+            match hop.connect_timeout {
+                Some(deadline) => timeout(deadline, connected).await.map_err(|_| TunnelError::Timeout {
+                    peer: client::peer_of(hop.address),
+                    deadline,
+                })?,
+                None => connected.await,
+            }
         }
-        _ => in_clear(context, source, hop.address).await,
+        _ => in_clear(source, hop.address, deadline).await,
     }
 }
 
-async fn locally(context: &Context, workload: &Workload, address: SocketAddr) -> Result<Connected, Failure> {
+async fn locally(
+    context: &Context,
+    workload: &Workload,
+    address: SocketAddr,
+    deadline: Duration,
+) -> Result<Connected, Failure> {
     let Some(local) = context.locals.by_name(&workload.name) else {
         let text = format!(
             "the workload {} is on this node, but has no processes here yet",
@@ -76,7 +95,7 @@ async fn locally(context: &Context, workload: &Workload, address: SocketAddr) ->
         });
     };
     let failed = |source| Failure::Connect { address, source };
-    let stream = socket::connect(&local.namespace, address, context.outbound.connect_timeout)
+    let stream = socket::connect(&local.namespace, address, deadline)
         .await
         .map_err(failed)?;
     // What connects to an address of its own namespace does so from that address. From any other, the connection
@@ -91,11 +110,11 @@ async fn locally(context: &Context, workload: &Workload, address: SocketAddr) ->
 }
 
 async fn in_clear(
-    context: &Context,
     source: &LocalWorkload,
     address: SocketAddr,
+    deadline: Duration,
 ) -> Result<Connected, Failure> {
-    let stream = socket::connect(&source.namespace, address, context.outbound.connect_timeout)
+    let stream = socket::connect(&source.namespace, address, deadline)
         .await
         .map_err(|source| Failure::Connect { address, source })?;
     Ok(Connected::new(Side::Tcp(stream), String::new(), "plaintext"))
@@ -106,8 +125,9 @@ async fn through_tunnel(
     source: &LocalWorkload,
     client: SocketAddr,
     workload: &Workload,
-    address: SocketAddr,
+    hop: &Hop,
 ) -> Result<Connected, Failure> {
+    let address = hop.address;
     let own = context.identities.wait(&source.workload.identity).await?;
     let peer = client::peer_of(address);
     let server_name = match workload.network {
@@ -130,7 +150,7 @@ async fn through_tunnel(
     loop {
         let lease = context.pool.lease(&key, &endpoint, &own).await?;
         let headers = request_headers(&source.workload, client);
-        let deadline = context.hbone.connect_timeout;
+        let deadline = hop.connect_timeout.unwrap_or(context.hbone.connect_timeout);
         match client::connect(lease.sender(), peer, address, headers, deadline).await {
             Ok(side) => {
                 let mut connected = Connected::new(side, workload.identity.to_string(), "hbone");
@@ -158,6 +178,14 @@ impl Connected {
             destination: None,
             lease: None,
         }
+    }
+
+    /// Its bytes, for a library that wants a stream. What was leased for it is held for as long.
+    pub fn into_io(self) -> SideIo {
+        SideIo::new(
+            self.side,
+            self.lease.map(|lease| Box::new(lease) as Box<dyn Any + Send + Sync>),
+        )
     }
 
     /// Waits until the destination is released, which only a workload of this node ever is here: another node's is

@@ -1,6 +1,7 @@
 //! How a connection failed: one closed list, which metrics label and logs name.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh_model::ResourceName;
@@ -8,6 +9,7 @@ use mesh_model::ResourceName;
 use crate::hbone::client::TunnelError;
 use crate::hbone::server::AcceptError;
 use crate::identity::IdentityUnavailable;
+use crate::resilience::{Overflow, Unavailable};
 
 /// Why a connection did not come about, or broke.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,40 @@ pub enum Failure {
         /// `namespace/name`.
         service: String,
     },
+    /// Circuit breaking: the Service takes no more connections.
+    #[error("the Service {service} takes no more connections: {overflow}")]
+    Overflow {
+        /// `namespace/name`.
+        service: String,
+        /// Which limit was reached.
+        overflow: Overflow,
+    },
+    /// No rule of the Service's TLSRoutes is for the server name.
+    #[error(
+        "no rule of the TLSRoutes at the Service {service} is for {}", server_name.as_deref().unwrap_or("a connection without a server name")
+    )]
+    NoRoute {
+        /// `namespace/name`.
+        service: String,
+        /// The name that the client asked for.
+        server_name: Option<String>,
+    },
+    /// A rule leads nowhere.
+    #[error("the rule {rule} leads nowhere: {reason}")]
+    NoBackend {
+        /// The rule.
+        rule: String,
+        /// Why.
+        reason: String,
+    },
+    /// The Service's routes do not compile.
+    #[error("the routes at the Service {service} can't be used: {reason}")]
+    Routes {
+        /// `namespace/name`.
+        service: String,
+        /// Why.
+        reason: String,
+    },
     /// The destination is not known, and configuration says to refuse such.
     #[error("the destination is no Service or workload of the mesh, and [outbound] unknown is \"refuse\"")]
     UnknownDestination,
@@ -48,7 +84,7 @@ pub enum Failure {
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// Where.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -72,9 +108,21 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// No byte was sent for longer than the idle timeout.
+    #[error("no byte in either direction for {} s", .0.as_secs_f32())]
+    Idle(Duration),
     /// The workload was released, or the node stopped, while the connection was open.
     #[error("closed by this node: the workload was released, or the node stopped")]
     Released,
+}
+
+/// How opening a connection failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub failure: Failure,
+    /// The address that was tried last.
+    pub endpoint: Option<SocketAddr>,
 }
 
 // === impl Failure ===
@@ -86,6 +134,10 @@ impl Failure {
             Failure::NotCaptured => "not_captured",
             Failure::NoSuchPort { .. } => "no_such_port",
             Failure::NoEndpoint { .. } => "no_endpoint",
+            Failure::Overflow { .. } => "overflow",
+            Failure::NoRoute { .. } => "no_route",
+            Failure::NoBackend { .. } => "no_backend",
+            Failure::Routes { .. } => "routes",
             Failure::UnknownDestination => "unknown_destination",
             Failure::UnknownWorkload(_) => "unknown_workload",
             Failure::NoCertificate(_) => "no_certificate",
@@ -95,12 +147,51 @@ impl Failure {
             Failure::Accept(error) => error.reason(),
             Failure::BadRequest(_) => "bad_request",
             Failure::Broken { .. } => "broken",
+            Failure::Idle(_) => "idle",
             Failure::Released => "released",
+        }
+    }
+
+    /// No endpoint of the Service was to be had.
+    pub fn unavailable(service: &ResourceName, why: Unavailable) -> Self {
+        match why {
+            Unavailable::Undescribed(name) => Failure::UnknownWorkload(name),
+            Unavailable::Overflow(overflow) => Failure::overflow(service, overflow),
+            Unavailable::NoEndpoints | Unavailable::Tried => Failure::NoEndpoint {
+                service: service.to_string(),
+            },
+        }
+    }
+
+    /// The Service takes no more.
+    pub fn overflow(service: &ResourceName, overflow: Overflow) -> Self {
+        Failure::Overflow {
+            service: service.to_string(),
+            overflow,
+        }
+    }
+
+    /// With the address that did not take the connection.
+    pub fn at(self, endpoint: SocketAddr) -> Failed {
+        Failed {
+            failure: self,
+            endpoint: Some(endpoint),
         }
     }
 
     /// Whether another endpoint may be tried: nothing has reached this one's application.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Failure::Connect { .. } | Failure::Tunnel(_))
+    }
+}
+
+// === impl Failed ===
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            endpoint: None,
+        }
     }
 }

@@ -1,67 +1,90 @@
-//! Connections that local workloads open.
+//! Connections that local workloads open: whose they are, where to, and what they speak. Requests go to
+//! [`super::http`]; what is no HTTP is carried as bytes, here.
+
+mod counted;
+mod open;
+mod rule;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mesh_model::{Destination, EndpointSet, ResourceName, Service, Snapshot};
+use futures::future::BoxFuture;
+use mesh_model::Destination;
+use mesh_runtime::tasks;
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
-use super::connect::{self, Connected, Hop};
+use self::counted::Counted;
+use self::open::{Direct, Opened, ToService, idle_timeout};
+use super::connect::Hop;
 use super::context::Context;
-use super::failure::Failure;
-use super::relay::relay;
+use super::detect::{self, Look, Speech, Upstream};
+use super::failure::{Failed, Failure};
+use super::http::{self, HttpClient};
+use super::plan::{Plan, Rules};
+use super::relay::{idle, relay};
 use super::report::Report;
 use crate::config::UnknownDestination;
+use crate::l7::server::{ServeError, Version};
 use crate::local::LocalWorkload;
 use crate::net::namespace::Namespace;
 use crate::net::side::Side;
 use crate::net::socket;
-use crate::resilience::balance;
+use crate::resilience::Backend;
 
 /// Longest time until a connection has come about, whatever is tried for it: certificates waited for, tunnels opened,
 /// further endpoints. Three attempts of ten seconds, the defaults.
 const CONNECT_PHASE: Duration = Duration::from_secs(30);
+/// How long a server is given to end a connection that was opened in vain.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// A captured connection, but for its bytes.
+struct Captured {
+    context: Arc<Context>,
+    local: Arc<LocalWorkload>,
+    /// The client.
+    source: SocketAddr,
+    /// What it asked for.
+    asked: SocketAddr,
+}
 
 /// What a destination stands for.
-#[derive(Debug)]
 enum Target {
-    /// Endpoints of a Service, to be chosen from.
-    Endpoints {
-        service: Arc<Service>,
-        asked: SocketAddr,
-        endpoints: Arc<EndpointSet>,
-        snapshot: Arc<Snapshot>,
-    },
+    /// A port of a Service.
+    Service(Arc<Plan>),
     /// One address.
     Address(Hop),
+}
+
+/// How a connection is carried.
+enum Path {
+    /// As bytes, over the connection that this opens.
+    Bytes(BoxFuture<'static, Result<Opened, Failed>>),
+    /// As requests.
+    Requests(Arc<Plan>, Version),
 }
 
 /// Carries one accepted connection to its end.
 pub async fn serve(context: Arc<Context>, namespace: Arc<Namespace>, stream: TcpStream, source: SocketAddr) {
     let source = socket::canonical(source);
     let mut report = Report::new("outbound", source);
-    let mut client = Side::Tcp(stream);
     let result = match captured(&context, &namespace, source) {
-        Ok((local, destination)) => {
-            report.workload = Some(local.workload.name.clone());
-            report.destination = Some(destination);
-            carry(&context, &local, &mut client, destination, &mut report).await
+        Ok(captured) => {
+            report.workload = Some(captured.local.workload.name.clone());
+            report.destination = Some(captured.asked);
+            captured.carry(stream, &mut report).await
         }
-        Err(failure) => Err(failure),
+        Err(failure) => {
+            socket::reset_on_close(&stream);
+            Err(failure)
+        }
     };
-    if result.is_err() {
-        client.reset();
-    }
     report.finish(&context, result);
 }
 
 /// Whose connection it is and where it wants to go, as the kernel noted at connect().
-fn captured(
-    context: &Context,
-    namespace: &Namespace,
-    source: SocketAddr,
-) -> Result<(Arc<LocalWorkload>, SocketAddr), Failure> {
+fn captured(context: &Arc<Context>, namespace: &Namespace, source: SocketAddr) -> Result<Captured, Failure> {
     let flow = context
         .capture
         .take_flow(namespace.cookie(), source)
@@ -71,138 +94,234 @@ fn captured(
     if local.namespace.cookie() != namespace.cookie() {
         return Err(Failure::NotCaptured);
     }
-    Ok((local, socket::canonical(flow.destination)))
+    Ok(Captured {
+        context: Arc::clone(context),
+        local,
+        source,
+        asked: socket::canonical(flow.destination),
+    })
 }
 
-async fn carry(
-    context: &Context,
-    local: &LocalWorkload,
-    client: &mut Side,
-    destination: SocketAddr,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    if let Side::Tcp(stream) = client {
+// === impl Captured ===
+
+impl Captured {
+    async fn carry(&self, mut stream: TcpStream, report: &mut Report) -> Result<(), Failure> {
+        // Boxed: what is only needed until it is known where to goes then, and an open connection is a small one.
+        let path = match Box::pin(self.path(&stream, report)).await {
+            Ok((path, is_stale)) => {
+                if is_stale {
+                    stream = rearm(stream)?;
+                }
+                path
+            }
+            Err(failure) => {
+                socket::reset_on_close(&stream);
+                return Err(failure);
+            }
+        };
+        match path {
+            Path::Bytes(opening) => {
+                let mut client = Side::Tcp(stream);
+                let result = self.relay(&mut client, report, opening).await;
+                if result.is_err() {
+                    client.reset();
+                }
+                result
+            }
+            Path::Requests(plan, version) => Box::pin(self.requests(stream, report, plan, version)).await,
+        }
+    }
+
+    /// Which path the connection takes, and whether it is to be registered anew first.
+    async fn path(&self, stream: &TcpStream, report: &mut Report) -> Result<(Path, bool), Failure> {
         socket::tune(stream).map_err(|source| Failure::Broken {
             side: "client",
             source,
         })?;
-    }
-    let target = resolve(context, destination, &mut report.service)?;
-    let mut server = tokio::select! {
-        connected = connect_to(context, local, report, &target) => connected?,
-        () = local.drain.stopping() => return Err(Failure::Released),
-        () = tokio::time::sleep(CONNECT_PHASE) => return Err(Failure::ConnectTimeout(CONNECT_PHASE)),
-    };
-    let (sent, received) = report.open(context);
-    let released = server.released();
-    let result = tokio::select! {
-        result = relay(client, &mut server.side, sent, received, &local.drain) => result,
-        () = released => Err(Failure::Released),
-    };
-    if result.is_err() {
-        server.side.reset();
-    }
-    result
-}
-
-fn resolve(
-    context: &Context,
-    destination: SocketAddr,
-    service_name: &mut Option<ResourceName>,
-) -> Result<Target, Failure> {
-    let snapshot = context.store.load();
-    match snapshot.resolve(destination) {
-        Destination::Service {
-            service, endpoints, ..
-        } => {
-            *service_name = Some(service.name.clone());
-            let none = || Failure::NoEndpoint {
-                service: service.name.to_string(),
-            };
-            let endpoints = endpoints.ok_or_else(none)?;
-            Ok(Target::Endpoints {
-                service,
-                asked: destination,
-                endpoints,
-                snapshot: Arc::clone(&snapshot),
-            })
-        }
-        Destination::ServiceWithoutPort(service) => Err(Failure::NoSuchPort {
-            service: service.name.to_string(),
-            port: destination.port(),
-        }),
-        Destination::Workload(workload) => Ok(Target::Address(Hop {
-            address: destination,
-            workload: Some(workload),
-        })),
-        Destination::Unknown => match context.outbound.unknown {
-            UnknownDestination::Passthrough => Ok(Target::Address(Hop {
-                address: destination,
-                workload: None,
-            })),
-            UnknownDestination::Refuse => Err(Failure::UnknownDestination),
-        },
-    }
-}
-
-/// Connects to the target; of a Service's endpoints, tries another when one does not take the connection.
-async fn connect_to(
-    context: &Context,
-    local: &LocalWorkload,
-    report: &mut Report,
-    target: &Target,
-) -> Result<Connected, Failure> {
-    let (service, asked, endpoints, snapshot) = match target {
-        Target::Address(hop) => return connect_hop(context, local, report, hop).await,
-        Target::Endpoints {
-            service,
-            asked,
-            endpoints,
-            snapshot,
-        } => (service, *asked, endpoints, snapshot),
-    };
-    let mut tried = Vec::new();
-    let mut last = Failure::NoEndpoint {
-        service: service.name.to_string(),
-    };
-    while tried.len() < context.outbound.connect_attempts.max(1) {
-        let Some((index, endpoint)) = balance::choose(endpoints, asked, &tried) else {
-            break;
-        };
-        tried.push(index);
-        // An endpoint without a mapping for the port is never chosen.
-        let Some(address) = endpoint.target(asked.port()) else {
-            continue;
-        };
-        let workload = match &endpoint.workload {
-            Some(name) => {
-                let Some(workload) = snapshot.workload(name) else {
-                    // Whether it is in the mesh is not known; it might be, and then clear text would be wrong.
-                    last = Failure::UnknownWorkload(name.clone());
-                    continue;
+        match self.resolve(report)? {
+            Target::Address(hop) => {
+                let direct = Direct {
+                    context: Arc::clone(&self.context),
+                    local: Arc::clone(&self.local),
+                    source: self.source,
+                    hop,
                 };
-                Some(Arc::clone(workload))
+                Ok((Path::Bytes(Box::pin(direct.open())), false))
             }
-            None => snapshot.workload_at(address).cloned(),
-        };
-        let hop = Hop { address, workload };
-        match connect_hop(context, local, report, &hop).await {
-            Err(failure) if failure.is_retryable() => last = failure,
-            result => return result,
+            Target::Service(plan) => match Look::at(&plan) {
+                Look::Nothing => Ok((self.to_service(&plan, None)?, false)),
+                look => self.look(stream, report, plan, look).await,
+            },
         }
     }
-    Err(last)
+
+    fn resolve(&self, report: &mut Report) -> Result<Target, Failure> {
+        let snapshot = self.context.store.load();
+        let address = |workload| {
+            Ok(Target::Address(Hop {
+                address: self.asked,
+                workload,
+                connect_timeout: None,
+            }))
+        };
+        match snapshot.resolve(self.asked) {
+            Destination::Service { service, port, .. } => {
+                report.service = Some(service.name.clone());
+                let namespace = self.local.workload.name.namespace();
+                let plan = self.context.plans.get(&snapshot, &service, &port, namespace);
+                Ok(Target::Service(plan))
+            }
+            Destination::ServiceWithoutPort(service) => Err(Failure::NoSuchPort {
+                service: service.name.to_string(),
+                port: self.asked.port(),
+            }),
+            Destination::Workload(workload) => address(Some(workload)),
+            Destination::Unknown => match self.context.outbound.unknown {
+                UnknownDestination::Passthrough => address(None),
+                UnknownDestination::Refuse => Err(Failure::UnknownDestination),
+            },
+        }
+    }
+
+    /// Tells what is spoken.
+    async fn look(
+        &self,
+        stream: &TcpStream,
+        report: &mut Report,
+        plan: Arc<Plan>,
+        look: Look,
+    ) -> Result<(Path, bool), Failure> {
+        let to_service = self.opener(&plan.backend);
+        let mut upstream = Upstream::new(move || Box::pin(to_service.clone().open()), !look.is_routed());
+        let started = Instant::now();
+        let limit = idle_timeout(&plan.backend);
+        let seen = tokio::select! {
+            seen = detect::look(stream, look, &mut upstream) => seen,
+            () = self.local.drain.stopping() => Err(Failure::Released.into()),
+            () = sleep(limit) => Err(Failure::Idle(limit).into()),
+        };
+        let outcome = seen.as_ref().map_or("failed", |seen| seen.outcome);
+        let declared = plan.port.protocol.as_str();
+        self.context
+            .metrics
+            .detected(declared, outcome, started.elapsed());
+        let seen = seen.map_err(|failed| report.failed(failed))?;
+        let path = match seen.speech {
+            Speech::Http(version) => {
+                self.leave(upstream);
+                Path::Requests(plan, version)
+            }
+            Speech::Bytes { server_name } if look == Look::ServerName => {
+                self.to_service(&plan, server_name.as_deref())?
+            }
+            Speech::Bytes { .. } if matches!(plan.rules, Rules::Broken(_)) => self.to_service(&plan, None)?,
+            Speech::Bytes { .. } => Path::Bytes(Box::pin(upstream.opened())),
+        };
+        Ok((path, seen.is_stale))
+    }
+
+    /// To where the rules for connections say, or to the Service.
+    fn to_service(&self, plan: &Plan, server_name: Option<&str>) -> Result<Path, Failure> {
+        let backend = rule::backend(plan, server_name)?;
+        Ok(Path::Bytes(Box::pin(self.opener(&backend).open())))
+    }
+
+    /// Serves requests.
+    async fn requests(
+        &self,
+        stream: TcpStream,
+        report: &mut Report,
+        plan: Arc<Plan>,
+        version: Version,
+    ) -> Result<(), Failure> {
+        report.transport = "http";
+        let counted = Counted::new(stream, report.open_shared(&self.context));
+        let client = HttpClient {
+            local: Arc::clone(&self.local),
+            address: self.source,
+            asked: self.asked,
+            version,
+            plan,
+        };
+        match http::serve(&self.context, client, counted).await {
+            Ok(()) => Ok(()),
+            Err(ServeError::Drained) => Err(Failure::Released),
+            // Its requests have been told of one by one.
+            Err(error) => {
+                tracing::debug!(client = %self.source, %error, "a connection with requests broke");
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries bytes over a connection that is about to come about.
+    async fn relay(
+        &self,
+        client: &mut Side,
+        report: &mut Report,
+        opening: BoxFuture<'static, Result<Opened, Failed>>,
+    ) -> Result<(), Failure> {
+        let mut opened = tokio::select! {
+            opened = opening => opened.map_err(|failed| report.failed(failed))?,
+            () = self.local.drain.stopping() => return Err(Failure::Released),
+            () = sleep(CONNECT_PHASE) => return Err(Failure::ConnectTimeout(CONNECT_PHASE)),
+        };
+        report.endpoint = Some(opened.address);
+        report.peer.clone_from(&opened.connected.peer);
+        report.transport = opened.connected.transport;
+        let (sent, received) = report.open(&self.context);
+        let (limit, moved) = (opened.idle, (sent.connection, received.connection));
+        let quiet = async {
+            match limit {
+                Some(limit) => idle(moved.0, moved.1, limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let released = opened.connected.released();
+        let server = &mut opened.connected.side;
+        let result = tokio::select! {
+            result = relay(client, server, sent, received, &self.local.drain) => result,
+            () = released => Err(Failure::Released),
+            () = quiet => Err(Failure::Idle(limit.unwrap_or_default())),
+        };
+        if result.is_err() {
+            opened.connected.side.reset();
+        }
+        result
+    }
+
+    fn opener(&self, backend: &Arc<Backend>) -> ToService {
+        ToService {
+            context: Arc::clone(&self.context),
+            local: Arc::clone(&self.local),
+            source: self.source,
+            asked: self.asked,
+            backend: Arc::clone(backend),
+        }
+    }
+
+    /// Ends a connection that is not wanted after all, in the background.
+    fn leave(&self, upstream: Upstream<Opened>) {
+        if !upstream.is_begun() {
+            return;
+        }
+        let guard = self.context.drain.guard();
+        tasks::spawn_guarded("connection opened in vain", guard, async move {
+            let ended = async {
+                if let Ok(opened) = upstream.opened().await {
+                    // Whatever goes wrong now is nobody's loss.
+                    drop(opened.connected.side.end().await);
+                }
+            };
+            // Dropped at the deadline, it is broken off.
+            drop(timeout(ENDING, ended).await);
+        });
+    }
 }
 
-async fn connect_hop(
-    context: &Context,
-    local: &LocalWorkload,
-    report: &mut Report,
-    hop: &Hop,
-) -> Result<Connected, Failure> {
-    report.endpoint = Some(hop.address);
-    let connected = connect::connect(context, local, report.source, hop).await?;
-    report.peer.clone_from(&connected.peer);
-    report.transport = connected.transport;
-    Ok(connected)
+fn rearm(stream: TcpStream) -> Result<TcpStream, Failure> {
+    socket::rearm(stream).map_err(|source| Failure::Broken {
+        side: "client",
+        source,
+    })
 }

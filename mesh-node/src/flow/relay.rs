@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use mesh_runtime::drain::Drain;
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
 use crate::net::side::{Reader, Side, Writer};
 
 /// How long one side is given to take what the other sent before it broke the connection.
 const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// How often a connection's bytes are looked at within its idle timeout: nothing is written down for each byte.
+const LOOKS: u32 = 8;
 
 /// Bytes in one direction: for the connection itself, and for the node's metrics.
 #[derive(Debug)]
@@ -60,6 +63,21 @@ pub async fn relay(
     tokio::select! {
         result = both => result.map(|_| ()),
         () = released.stopping() => Err(Failure::Released),
+    }
+}
+
+/// Returns when no byte has moved in either direction for `limit`, or up to an eighth of it later.
+pub async fn idle(sent: &AtomicU64, received: &AtomicU64, limit: Duration) {
+    let moved = || (sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
+    let (mut last, mut since) = (moved(), Instant::now());
+    loop {
+        sleep((limit / LOOKS).max(Duration::from_millis(1))).await;
+        let now = moved();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() >= limit {
+            return;
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The report on a connection: what is known of it grows while it comes about, and is told once, at its end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mesh_model::ResourceName;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Failed, Failure};
 use super::live::{self, Connection};
 use super::relay::Count;
 use crate::telemetry::access_log;
@@ -30,10 +31,19 @@ pub struct Report {
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID; empty when it has proved none.
     pub peer: String,
-    /// `hbone`, `local` or `plaintext`; empty until it is known.
+    /// `hbone`, `local` or `plaintext`; `http` when that differs from one request to the next; empty until it is known.
     pub transport: &'static str,
     started: Instant,
     open: Option<Open>,
+}
+
+/// The counts of a connection, for who counts by itself.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The connection's own.
+    pub connection: Arc<Connection>,
+    /// The node's.
+    pub counters: ConnectionCounters,
 }
 
 /// A connection that has come about.
@@ -65,6 +75,21 @@ impl Report {
     /// The connection has come about: from now on it is in the table of open connections. Gives the counts for
     /// both directions, `sent` first.
     pub fn open(&mut self, context: &Context) -> (Count<'_>, Count<'_>) {
+        let open = self.begin(context);
+        let connection = &open.live.connection;
+        (
+            Count {
+                connection: &connection.sent,
+                metric: &open.counters.sent,
+            },
+            Count {
+                connection: &connection.received,
+                metric: &open.counters.received,
+            },
+        )
+    }
+
+    fn begin(&mut self, context: &Context) -> &Open {
         let labels = ConnectionLabels {
             direction: self.direction,
             workload: name(self.workload.as_ref()),
@@ -73,7 +98,7 @@ impl Report {
             transport: self.transport,
         };
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let open = self.open.insert(Open {
+        self.open.insert(Open {
             counters: context.metrics.opened(&labels),
             live: context.live.insert(Connection {
                 direction: self.direction,
@@ -88,18 +113,22 @@ impl Report {
                 received: 0.into(),
                 since: self.started,
             }),
-        });
-        let connection = &open.live.connection;
-        (
-            Count {
-                connection: &connection.sent,
-                metric: &open.counters.sent,
-            },
-            Count {
-                connection: &connection.received,
-                metric: &open.counters.received,
-            },
-        )
+        })
+    }
+
+    /// As [`Self::open`], with counts that live on their own.
+    pub fn open_shared(&mut self, context: &Context) -> Shared {
+        let open = self.begin(context);
+        Shared {
+            connection: Arc::clone(&open.live.connection),
+            counters: open.counters.clone(),
+        }
+    }
+
+    /// The connection has not come about: notes where it was to go.
+    pub fn failed(&mut self, failed: Failed) -> Failure {
+        self.endpoint = failed.endpoint.or(self.endpoint);
+        failed.failure
     }
 
     /// The connection is over: counts it and writes the access log.

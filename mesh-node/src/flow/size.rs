@@ -3,8 +3,8 @@
 
 use super::{inbound, outbound};
 
-/// Bytes of one outbound connection's future.
-const OUTBOUND: usize = 3 * 1024 + 256;
+/// Bytes of one outbound connection's future, while it carries bytes. Requests have theirs on the heap.
+const OUTBOUND: usize = 3 * 1024 + 640;
 /// Bytes of one tunnel's future at the server.
 const TUNNEL: usize = 14 * 1024;
 

@@ -126,6 +126,12 @@ impl Side {
     }
 }
 
+impl AsMut<Side> for Side {
+    fn as_mut(&mut self) -> &mut Side {
+        self
+    }
+}
+
 // === impl Reader ===
 
 impl Reader<'_> {

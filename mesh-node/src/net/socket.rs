@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -51,6 +53,17 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// What is there to be read, without taking it. `WouldBlock` when there is nothing, 0 at the peer's end.
+pub fn peek(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?)
+}
+
+/// Registers a connection with the runtime anew, so that it tells of what is there to be read once more. For who was told
+/// and left it there: the kernel tells of each arrival once.
+pub fn rearm(stream: TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.into_std()?)
 }
 
 /// Makes closing the connection tell the peer that it failed (RST) rather than that it ended (FIN).
