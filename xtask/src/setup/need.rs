@@ -89,6 +89,36 @@ const PROGRAMS: &[Program] = &[
         &[&["postgresql-client"]],
     ),
     program(
+        "mariadbd",
+        "a server that speaks first, for the tests",
+        Purpose::Test,
+        &[&["mariadb-server-core"], &["mariadb-server"]],
+    ),
+    program(
+        "mariadb",
+        "a client for the tests",
+        Purpose::Test,
+        &[&["mariadb-client-core"], &["mariadb-client"]],
+    ),
+    program(
+        "aiosmtpd",
+        "a server that speaks first, for the tests",
+        Purpose::Test,
+        &[&["python3-aiosmtpd"]],
+    ),
+    program(
+        "sshd",
+        "a server that speaks first, for the tests",
+        Purpose::Test,
+        &[&["openssh-server"]],
+    ),
+    program(
+        "ssh",
+        "a client for the tests",
+        Purpose::Test,
+        &[&["openssh-client"]],
+    ),
+    program(
         "openssl",
         "makes the certificates that must be refused",
         Purpose::Test,
