@@ -4,15 +4,26 @@
 mod admission;
 mod backend;
 mod backends;
-pub mod balance;
+mod budget;
+mod clock;
+mod consistent;
 mod endpoint;
+mod ewma;
 mod fault;
+mod hash;
+mod health;
 mod members;
+mod outlier;
+mod pool;
 mod rate;
+mod sampler;
+#[cfg(test)]
+mod world;
 
 pub use admission::{ConnectionPermit, Limit, Overflow, PendingPermit, RequestPermit};
-pub use backend::{Backend, Demand, Pick, PolicyGuard, Unavailable};
+pub use backend::{Backend, Demand, EndpointView, Pick, PolicyGuard, Unavailable};
 pub use backends::{Backends, Touched};
 pub use endpoint::{EndpointState, InFlight, Outcome, WorkloadRef};
 pub use fault::FaultInjector;
+pub use hash::stable_hash;
 pub use rate::{RateLimited, RateLimiter};

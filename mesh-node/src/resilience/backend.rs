@@ -1,15 +1,22 @@
 //! A port of a Service as a destination: its endpoints, the choice among them, and what may be under way to them.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use mesh_model::{AppProtocol, Locality, PortPolicy, ResourceName, Snapshot};
 
 use super::admission::{Counts, Overflow};
+use super::clock::Moment;
 use super::endpoint::EndpointState;
-use super::members::Members;
+use super::health::Phase;
+use super::members::{Dependency, Members};
+use super::outlier::Ejections;
+use super::pool::{Choice, Seen};
 
 /// A port of a Service as a destination. All of this node's clients share the one value.
 #[derive(Debug)]
@@ -18,6 +25,7 @@ pub struct Backend {
     port: u16,
     members: ArcSwap<Members>,
     pub(super) counts: Counts,
+    pub(super) ejections: Ejections,
 }
 
 /// For whom an endpoint is chosen.
@@ -27,7 +35,7 @@ pub struct Pick<'a> {
     pub asked: SocketAddr,
     /// Where the client runs.
     pub locality: &'a Locality,
-    /// What consistent hashing goes by; `None`: the request has no such thing, and goes to any.
+    /// What consistent hashing goes by ([`super::stable_hash`]); `None`: the request has no such thing, and goes to any.
     pub hash: Option<u64>,
     /// The endpoint that the client was at before ([`EndpointState::affinity`]).
     pub affinity: Option<u64>,
@@ -69,20 +77,38 @@ pub enum Unavailable {
 #[derive(Debug)]
 pub struct PolicyGuard(Guard<Arc<Members>>);
 
+/// An endpoint as it is now, for people.
+#[derive(Debug, Clone)]
+pub struct EndpointView {
+    /// The endpoint.
+    pub state: Arc<EndpointState>,
+    /// Its share among its peers.
+    pub weight: u32,
+    /// Whether it may be chosen.
+    pub is_ready: bool,
+    /// For how long it is ejected; zero when it is about to show whether it is well again.
+    pub ejected_for: Option<Duration>,
+    /// The moving average of its latency.
+    pub latency: Duration,
+}
+
 /// Of a port that is not declared.
 static NO_POLICY: LazyLock<PortPolicy> = LazyLock::new(PortPolicy::default);
 
 // === impl Backend ===
 
 impl Backend {
-    pub(super) fn new(service: ResourceName, port: u16, snapshot: &Snapshot) -> Self {
-        let members = Members::build(snapshot, &service, port, &Members::default());
-        Self {
-            service,
-            port,
-            members: ArcSwap::from_pointee(members),
-            counts: Counts::default(),
-        }
+    pub(super) fn new(service: ResourceName, port: u16, snapshot: &Snapshot) -> Arc<Self> {
+        Arc::new_cyclic(|backend| {
+            let members = Members::build(snapshot, (&service, port), backend, None, Moment::now());
+            Self {
+                service,
+                port,
+                members: ArcSwap::from_pointee(members),
+                counts: Counts::default(),
+                ejections: Ejections::default(),
+            }
+        })
     }
 
     /// The Service and its port.
@@ -92,74 +118,125 @@ impl Backend {
 
     /// Whether there is such a Service, and it has the port.
     pub fn exists(&self) -> bool {
-        self.members.load().port.is_some()
+        self.members().port.is_some()
     }
 
     /// What is spoken there.
     pub fn protocol(&self) -> AppProtocol {
-        let members = self.members.load();
-        members
-            .port
-            .as_ref()
-            .map_or(AppProtocol::Undeclared, |port| port.protocol)
+        let members = self.members();
+        let port = members.port.as_ref();
+        port.map_or(AppProtocol::Undeclared, |port| port.protocol)
     }
 
     /// The policy in force.
     pub fn policy(&self) -> PolicyGuard {
-        PolicyGuard(self.members.load())
+        PolicyGuard(self.members())
     }
 
-    /// An endpoint for a request or a connection.
+    /// An endpoint for a request or a connection: one that is ready, was not tried, is not ejected and has room.
+    ///
+    /// A limit of one endpoint counts here and not when the request begins: two that choose at the same moment may
+    /// both get the last place. Limits of the whole backend are exact.
     pub fn choose(&self, pick: &Pick<'_>) -> Result<Arc<EndpointState>, Unavailable> {
-        let members = self.members.load();
-        let is_free = |e: &EndpointState| !pick.tried.iter().any(|tried| std::ptr::eq(&raw const **tried, e));
-        let is_same_family = |e: &EndpointState| e.address.is_ipv4() == pick.asked.is_ipv4();
-        less_loaded(&members.ready, |e| is_free(e) && is_same_family(e))
-            .or_else(|| less_loaded(&members.ready, is_free))
-            .cloned()
-            .ok_or_else(|| match &members.undescribed {
-                _ if !members.ready.is_empty() => Unavailable::Tried,
-                Some(name) => Unavailable::Undescribed(name.clone()),
-                None => Unavailable::NoEndpoints,
-            })
+        self.choose_at(pick, Moment::now())
     }
 
-    /// Takes over what the snapshot says.
-    pub(super) fn rebuild(&self, snapshot: &Snapshot) {
-        let former = self.members.load_full();
-        let next = Arc::new(Members::build(snapshot, &self.service, self.port, &former));
-        self.members.store(Arc::clone(&next));
-        for (address, state) in &former.all {
-            if !next.all.get(address).is_some_and(|kept| Arc::ptr_eq(kept, state)) {
-                state.leave();
+    pub(super) fn choose_at(&self, pick: &Pick<'_>, now: Moment) -> Result<Arc<EndpointState>, Unavailable> {
+        let members = self.members();
+        let mut choice = Choice {
+            pick,
+            policy: &members.policy().unwrap_or(&NO_POLICY).backend,
+            now,
+            takes_ejected: false,
+            seen: Cell::default(),
+        };
+        let remembered = pick.affinity.and_then(|affinity| members.remembered(affinity));
+        if let Some(remembered) = remembered.filter(|state| choice.is_free(state)) {
+            return Ok(Arc::clone(remembered));
+        }
+        if let Some(chosen) = members.choose(&choice, self.ejections.are_there()) {
+            return Ok(Arc::clone(chosen));
+        }
+        let seen = choice.seen.take();
+        if let Seen {
+            ejected: true,
+            tried: false,
+            full: None,
+        } = seen
+        {
+            // Only ejected ones are left, for the others have gone since. Ejection never takes the last one away.
+            choice.takes_ejected = true;
+            if let Some(chosen) = members.choose(&choice, false) {
+                return Ok(Arc::clone(chosen));
             }
         }
+        Err(
+            match (choice.seen.take().full.or(seen.full), &members.undescribed) {
+                (Some(overflow), _) => overflow.into(),
+                _ if seen.tried => Unavailable::Tried,
+                (None, Some(name)) => Unavailable::Undescribed(name.clone()),
+                (None, None) => Unavailable::NoEndpoints,
+            },
+        )
+    }
+
+    /// All endpoints as they are now, by address.
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        let now = Moment::now();
+        let members = self.members();
+        let view = |member: &super::members::Member| EndpointView {
+            state: Arc::clone(&member.state),
+            weight: member.weight,
+            is_ready: member.is_ready,
+            ejected_for: match member.state.health.phase(now) {
+                Phase::Healthy => None,
+                Phase::Ejected { until } => Some(until.since(now)),
+                Phase::Probing => Some(Duration::ZERO),
+            },
+            latency: Duration::from_secs_f32(member.state.latency.seconds(now)),
+        };
+        let mut endpoints: Vec<EndpointView> = members.all().map(view).collect();
+        endpoints.sort_unstable_by_key(|endpoint| endpoint.state.address);
+        endpoints
+    }
+
+    pub(super) fn members(&self) -> Guard<Arc<Members>> {
+        self.members.load()
+    }
+
+    /// Takes over what the snapshot says. One caller at a time.
+    pub(super) fn rebuild(self: &Arc<Self>, snapshot: &Snapshot) {
+        let former = self.members.load_full();
+        let weak = Arc::downgrade(self);
+        let name = (&self.service, self.port);
+        let next = Members::build(snapshot, name, &weak, Some(&former), Moment::now());
+        let next = Arc::new(next);
+        self.members.store(Arc::clone(&next));
+        former
+            .all()
+            .filter(|member| !next.contains(&member.state))
+            .for_each(|member| member.state.leave());
+        self.review_ejections();
+        self.limits_changed();
+    }
+
+    /// The workloads and addresses whose change changes this backend.
+    pub(super) fn dependencies(&self, snapshot: &Snapshot) -> HashSet<Dependency> {
+        self.members().dependencies(snapshot, &self.service)
+    }
+
+    fn limits_changed(&self) {
+        self.counts.connections.change();
+        self.members()
+            .all()
+            .for_each(|member| member.state.connections.change());
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.members.load().all.values().for_each(|state| state.leave());
+        self.members().all().for_each(|member| member.state.leave());
     }
-}
-
-fn less_loaded(
-    endpoints: &[Arc<EndpointState>],
-    is_candidate: impl Fn(&EndpointState) -> bool,
-) -> Option<&Arc<EndpointState>> {
-    let candidates = || endpoints.iter().filter(|e| is_candidate(e));
-    let count = candidates().count();
-    if count == 0 {
-        return None;
-    }
-    let first = fastrand::usize(..count);
-    let second = (first + fastrand::usize(1..count.max(2))) % count;
-    let (first, second) = (candidates().nth(first)?, candidates().nth(second)?);
-    Some(if second.in_flight() < first.in_flight() {
-        second
-    } else {
-        first
-    })
 }
 
 // === impl PolicyGuard ===
@@ -168,9 +245,9 @@ impl Deref for PolicyGuard {
     type Target = PortPolicy;
 
     fn deref(&self) -> &PortPolicy {
-        match &self.0.port {
-            Some(port) => &port.policy,
-            None => &NO_POLICY,
-        }
+        self.0.policy().unwrap_or(&NO_POLICY)
     }
 }
+
+#[cfg(test)]
+mod tests;

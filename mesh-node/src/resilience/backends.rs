@@ -1,12 +1,13 @@
 //! The registry of backends: one value for each port of a Service that is in use, kept current.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use mesh_model::{Change, Diff, ResourceName, Snapshot};
 use parking_lot::Mutex;
 
 use super::backend::Backend;
+use super::members::Dependency;
 
 /// All backends that are in use. Asked when something is compiled, never for a request.
 #[derive(Debug, Default)]
@@ -14,18 +15,34 @@ pub struct Backends {
     registry: Mutex<Registry>,
 }
 
+/// The Service and its port.
+type Key = (ResourceName, u16);
+
 #[derive(Debug, Default)]
 struct Registry {
     snapshot: Arc<Snapshot>,
-    backends: HashMap<(ResourceName, u16), Weak<Backend>>,
+    backends: BTreeMap<Key, Registered>,
+    /// Which backends something changes, so that a changed workload costs a look and not a search.
+    dependents: HashMap<Dependency, BTreeSet<Key>>,
+    /// Registrations at which those that nobody uses are thrown away.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Registered {
+    backend: Weak<Backend>,
+    dependencies: HashSet<Dependency>,
 }
 
 /// What a diff changes of backends.
 #[derive(Debug, Default)]
 pub struct Touched {
-    services: Vec<ResourceName>,
-    workloads: Vec<ResourceName>,
+    services: BTreeSet<ResourceName>,
+    workloads: BTreeSet<ResourceName>,
 }
+
+/// Registrations below which nothing is thrown away.
+const FEW: usize = 64;
 
 // === impl Backends ===
 
@@ -38,27 +55,141 @@ impl Backends {
     /// The backend for a port of a Service. The same value as long as somebody holds it; who compiles something anew
     /// binds before letting go of what it had, so that counts and ejections stay.
     pub fn bind(&self, service: &ResourceName, port: u16) -> Arc<Backend> {
-        let mut registry = self.registry.lock();
         let key = (service.clone(), port);
-        if let Some(backend) = registry.backends.get(&key).and_then(Weak::upgrade) {
-            return backend;
+        loop {
+            let (found, snapshot) = {
+                let registry = self.registry.lock();
+                (registry.find(&key), Arc::clone(&registry.snapshot))
+            };
+            if let Some(backend) = found {
+                return backend;
+            }
+            // Outside the lock: the table of a large Service takes milliseconds.
+            let backend = Backend::new(service.clone(), port, &snapshot);
+            let mut registry = self.registry.lock();
+            if let Some(backend) = registry.find(&key) {
+                return backend;
+            }
+            // Else the world has changed in between.
+            if Arc::ptr_eq(&registry.snapshot, &snapshot) {
+                registry.register(key, &backend);
+                return backend;
+            }
         }
-        let backend = Arc::new(Backend::new(service.clone(), port, &registry.snapshot));
-        registry.backends.insert(key, Arc::downgrade(&backend));
-        backend
     }
 
-    /// Takes over a new snapshot.
-    pub fn refresh(&self, snapshot: &Arc<Snapshot>, _touched: &Touched) {
-        let mut registry = self.registry.lock();
-        registry.snapshot = Arc::clone(snapshot);
-        registry.backends.retain(|_, backend| match backend.upgrade() {
-            Some(backend) => {
-                backend.rebuild(snapshot);
-                true
+    /// Takes over a new snapshot: makes anew what `touched` says has changed, each backend once. One caller at a time.
+    pub fn refresh(&self, snapshot: &Arc<Snapshot>, touched: &Touched) {
+        let changed = {
+            let mut registry = self.registry.lock();
+            let former = std::mem::replace(&mut registry.snapshot, Arc::clone(snapshot));
+            registry.changed(&former, touched)
+        };
+        for backend in changed {
+            backend.rebuild(snapshot);
+            let (service, port) = backend.name();
+            self.registry.lock().register((service.clone(), port), &backend);
+        }
+    }
+
+    /// All that are in use, by name.
+    pub fn all(&self) -> Vec<Arc<Backend>> {
+        let registry = self.registry.lock();
+        registry
+            .backends
+            .values()
+            .filter_map(|r| r.backend.upgrade())
+            .collect()
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    fn find(&self, key: &Key) -> Option<Arc<Backend>> {
+        self.backends.get(key)?.backend.upgrade()
+    }
+
+    fn register(&mut self, key: Key, backend: &Arc<Backend>) {
+        let dependencies = backend.dependencies(&self.snapshot);
+        for dependency in &dependencies {
+            self.dependents
+                .entry(dependency.clone())
+                .or_default()
+                .insert(key.clone());
+        }
+        let registered = Registered {
+            backend: Arc::downgrade(backend),
+            dependencies,
+        };
+        if let Some(former) = self.backends.insert(key.clone(), registered) {
+            let kept = &self.backends[&key].dependencies;
+            let left: Vec<_> = former
+                .dependencies
+                .into_iter()
+                .filter(|d| !kept.contains(d))
+                .collect();
+            self.forget(&key, &left);
+        }
+        if self.backends.len() > self.sweep_at {
+            self.sweep();
+        }
+    }
+
+    /// The backends that a change of these touches.
+    fn changed(&self, former: &Snapshot, touched: &Touched) -> Vec<Arc<Backend>> {
+        let mut keys = BTreeSet::new();
+        for service in &touched.services {
+            let ports = (service.clone(), 0)..=(service.clone(), u16::MAX);
+            keys.extend(self.backends.range(ports).map(|(key, _)| key));
+        }
+        for name in &touched.workloads {
+            if self.dependents.is_empty() {
+                break;
             }
-            None => false,
-        });
+            keys.extend(self.dependents_of(&Dependency::Workload(name.clone())));
+            let (before, now) = (former.workload(name), self.snapshot.workload(name));
+            for address in before
+                .into_iter()
+                .chain(now)
+                .flat_map(|workload| &workload.addresses)
+            {
+                keys.extend(self.dependents_of(&Dependency::Address(address.to_canonical())));
+            }
+        }
+        keys.into_iter().filter_map(|key| self.find(key)).collect()
+    }
+
+    fn dependents_of(&self, dependency: &Dependency) -> impl Iterator<Item = &Key> {
+        self.dependents.get(dependency).into_iter().flatten()
+    }
+
+    /// Throws away the entries of backends that are gone.
+    fn sweep(&mut self) {
+        let gone: Vec<Key> = self
+            .backends
+            .iter()
+            .filter(|(_, registered)| registered.backend.strong_count() == 0)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            if let Some(registered) = self.backends.remove(&key) {
+                let dependencies: Vec<_> = registered.dependencies.into_iter().collect();
+                self.forget(&key, &dependencies);
+            }
+        }
+        self.sweep_at = FEW.max(2 * self.backends.len());
+    }
+
+    fn forget(&mut self, key: &Key, dependencies: &[Dependency]) {
+        for dependency in dependencies {
+            if let Some(keys) = self.dependents.get_mut(dependency) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.dependents.remove(dependency);
+                }
+            }
+        }
     }
 }
 
@@ -70,16 +201,19 @@ impl Touched {
         let mut touched = Self::default();
         for change in &diff.changes {
             match change {
-                Change::Service(service) => touched.services.push(service.name.clone()),
+                Change::Service(service) => touched.services.insert(service.name.clone()),
                 Change::ServiceRemoved(name) | Change::EndpointsRemoved(name) => {
-                    touched.services.push(name.clone());
+                    touched.services.insert(name.clone())
                 }
-                Change::Endpoints(set) => touched.services.push(set.service.clone()),
-                Change::Workload(workload) => touched.workloads.push(workload.name.clone()),
-                Change::WorkloadRemoved(name) => touched.workloads.push(name.clone()),
-                Change::Routes(_) | Change::RoutesRemoved(_) | Change::Trust(_) => {}
-            }
+                Change::Endpoints(set) => touched.services.insert(set.service.clone()),
+                Change::Workload(workload) => touched.workloads.insert(workload.name.clone()),
+                Change::WorkloadRemoved(name) => touched.workloads.insert(name.clone()),
+                Change::Routes(_) | Change::RoutesRemoved(_) | Change::Trust(_) => false,
+            };
         }
         touched
     }
 }
+
+#[cfg(test)]
+mod tests;
