@@ -1,8 +1,9 @@
-//! A blocking HTTP/1.1 client for the node's admin listener: GET on loopback, one connection a request.
+//! A blocking HTTP/1.1 client for the admin listeners of a node and of the control plane: GET, one connection a request.
 //!
 //! Invariants: an answer takes no longer than the timeout as a whole and no more memory than its bound.
 //! Refuses: redirects, compression, TLS, anything the admin listener never does.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -18,53 +19,74 @@ const MAX_CHUNK_LINE: u64 = 256;
 /// How much of an error's body is shown, in characters.
 const SHOWN_BODY: usize = 300;
 
-/// Why the node gave no usable answer.
+/// Whose admin listener it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A node's.
+    Node,
+    /// The control plane's.
+    ControlPlane,
+}
+
+/// Why there is no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     /// Nobody listens there.
-    #[error(
-        "no node answers on {address}; is mesh-node running in this network namespace? Name its admin address with --admin"
-    )]
+    #[error("no {peer} answers on {address}; {}", peer.hint())]
     Unreachable {
+        peer: Peer,
         address: SocketAddr,
         #[source]
         source: io::Error,
     },
     /// The answer was not complete in time.
-    #[error("the node on {address} did not answer {path} within {timeout:?}; allow more with --timeout")]
+    #[error("the {peer} on {address} did not answer {path} within {timeout:?}; allow more with --timeout")]
     TimedOut {
+        peer: Peer,
         address: SocketAddr,
         path: String,
         timeout: Duration,
     },
     /// The connection broke in the middle.
-    #[error("the connection to the node broke while it answered {path}; its log may say why")]
+    #[error("the connection to the {peer} broke while it answered {path}; its log may say why")]
     Broken {
+        peer: Peer,
         path: String,
         #[source]
         source: io::Error,
     },
     /// Not HTTP, or not as RFC 9112 has it.
-    #[error("what answered {path} does not speak HTTP ({what}); is --admin the node's admin address?")]
-    Malformed { path: String, what: &'static str },
+    #[error("what answered {path} does not speak HTTP ({what}); is {} the {peer}'s admin address?", peer.option())]
+    Malformed {
+        peer: Peer,
+        path: String,
+        what: &'static str,
+    },
     /// Larger than the bound.
     #[error("the answer to {path} is larger than {MAX_BODY} bytes; ask for less")]
     TooLarge { path: String },
     /// A status other than 200.
-    #[error("the node answered {path} with {code}: {body}")]
-    Refused { path: String, code: u16, body: String },
+    #[error("the {peer} answered {path} with {code}: {body}")]
+    Refused {
+        peer: Peer,
+        path: String,
+        code: u16,
+        body: String,
+    },
     /// JSON of another form than expected.
-    #[error("the answer to {path} has an unexpected form; are meshctl and mesh-node of the same version?")]
+    #[error("the answer to {path} has an unexpected form; are meshctl and the {peer} of the same version?")]
     Form {
+        peer: Peer,
         path: String,
         #[source]
         source: serde_json::Error,
     },
 }
 
-/// The admin listener of one node.
+/// One admin listener.
 #[derive(Debug, Clone)]
 pub(crate) struct AdminClient {
+    peer: Peer,
     address: SocketAddr,
     timeout: Duration,
 }
@@ -93,8 +115,12 @@ enum Failure {
 // === impl AdminClient ===
 
 impl AdminClient {
-    pub(crate) fn new(address: SocketAddr, timeout: Duration) -> Self {
-        Self { address, timeout }
+    pub(crate) fn new(peer: Peer, address: SocketAddr, timeout: Duration) -> Self {
+        Self {
+            peer,
+            address,
+            timeout,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -104,10 +130,24 @@ impl AdminClient {
     /// The body of a successful answer, as JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
         let body = self.get(path)?;
-        serde_json::from_slice(&body).map_err(|source| AdminError::Form {
+        serde_json::from_slice(&body).map_err(|source| self.unexpected(path, source))
+    }
+
+    /// A part of an answer as what it is to be.
+    pub(crate) fn parse<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        value: serde_json::Value,
+    ) -> Result<T, AdminError> {
+        serde_json::from_value(value).map_err(|source| self.unexpected(path, source))
+    }
+
+    fn unexpected(&self, path: &str, source: serde_json::Error) -> AdminError {
+        AdminError::Form {
+            peer: self.peer,
             path: path.to_owned(),
             source,
-        })
+        }
     }
 
     /// The body of a successful answer.
@@ -115,6 +155,7 @@ impl AdminClient {
         let deadline = Instant::now() + self.timeout;
         let stream = TcpStream::connect_timeout(&self.address, self.timeout).map_err(|source| {
             AdminError::Unreachable {
+                peer: self.peer,
                 address: self.address,
                 source,
             }
@@ -131,6 +172,7 @@ impl AdminClient {
             .take(SHOWN_BODY)
             .collect();
         Err(AdminError::Refused {
+            peer: self.peer,
             path: path.to_owned(),
             code,
             body,
@@ -153,19 +195,53 @@ impl AdminClient {
     }
 
     fn explain(&self, failure: Failure, path: &str) -> AdminError {
-        let path = path.to_owned();
+        let (peer, path) = (self.peer, path.to_owned());
         match failure {
             Failure::Io(source) if matches!(source.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
                 AdminError::TimedOut {
+                    peer,
                     address: self.address,
                     path,
                     timeout: self.timeout,
                 }
             }
-            Failure::Io(source) => AdminError::Broken { path, source },
-            Failure::Malformed(what) => AdminError::Malformed { path, what },
+            Failure::Io(source) => AdminError::Broken { peer, path, source },
+            Failure::Malformed(what) => AdminError::Malformed { peer, path, what },
             Failure::TooLarge => AdminError::TooLarge { path },
         }
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// The option that names its address.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Node => "--admin",
+            Self::ControlPlane => "--control",
+        }
+    }
+
+    /// What to do when nobody answers.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Node => {
+                "is mesh-node running in this network namespace? Name its admin address with --admin"
+            }
+            Self::ControlPlane => {
+                "name mesh-control's admin address with --control, or look at what this node goes by with --node"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::ControlPlane => "control plane",
+        })
     }
 }
 

@@ -16,7 +16,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  success
   1  what was asked for did not succeed (for check: the machine is not fit)
   2  the arguments make no sense
-  3  no node answers on the admin address
+  3  nobody answers on the admin address, or not in time
 run has its own: see meshctl run --help";
 
 const RUN_HELP: &str = "Examples:
@@ -88,6 +88,29 @@ pub(crate) enum Command {
     /// Lists the Services, with what stands behind them
     #[command(after_help = "Examples:\n  meshctl services\n  meshctl services --endpoints --namespace shop")]
     Services(ServiceFilter),
+    /// Lists the routes, with what is wrong with them
+    ///
+    /// Asks mesh-control, which knows every route that is written and whether it is accepted; with --node, what the node
+    /// goes by. --control names mesh-control's admin address.
+    #[command(
+        after_help = "Examples:\n  meshctl routes --control 192.0.2.10:15012\n  meshctl routes --rules --namespace shop\n  meshctl routes --node"
+    )]
+    Routes(RouteFilter),
+    /// Shows rates, success and latency of requests over a window
+    ///
+    /// Counted are the requests of this node's own workloads. SUCCESS is the share that was not answered with 500 or more, or
+    /// with gRPC's equivalents, and was answered at all. FLAGS says what the proxy did or saw, and how often.
+    #[command(
+        after_help = "Examples:\n  meshctl stat\n  meshctl stat routes --window 30s --namespace shop\n  meshctl stat workloads --total --output json"
+    )]
+    Stat(StatArgs),
+    /// Shows the same live, the busiest first, until it is interrupted
+    ///
+    /// Where standard output is no terminal, one round follows the other; with --output json, an object a line.
+    #[command(
+        after_help = "Examples:\n  meshctl top\n  meshctl top routes --interval 5s\n  meshctl top workloads --count 3 --output json"
+    )]
+    Top(TopArgs),
     /// Lists the connections that are open now, with the verified identity of the peer
     #[command(after_help = "Examples:\n  meshctl connections\n  meshctl connections --workload shop/web-1")]
     Connections(ConnectionFilter),
@@ -136,6 +159,70 @@ pub(crate) struct ServiceFilter {
     pub(crate) endpoints: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RouteFilter {
+    /// mesh-control's admin listener
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MESHCTL_CONTROL",
+        default_value = "127.0.0.1:15012"
+    )]
+    pub(crate) control: SocketAddr,
+    /// What the node that --admin names goes by, instead of what mesh-control says
+    #[arg(long)]
+    pub(crate) node: bool,
+    /// Only this namespace's: of routes by their own, with --node by their Service's
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+    /// The rules, too: what they match, and where requests go
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) rules: bool,
+}
+
+/// What requests are added up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatBy {
+    /// The Service asked for.
+    Services,
+    /// The rule that matched, and the backend that it chose.
+    Routes,
+    /// The workload that asked, and the one that answered.
+    Workloads,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatArgs {
+    /// What requests are added up by
+    #[arg(value_enum, default_value_t = StatBy::Services)]
+    pub(crate) by: StatBy,
+    /// How long to look
+    #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub(crate) window: Duration,
+    /// All since the node started, instead of a window
+    #[arg(long, conflicts_with = "window")]
+    pub(crate) total: bool,
+    /// Only this namespace's Services, or workloads
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// What requests are added up by
+    #[arg(value_enum, default_value_t = StatBy::Services)]
+    pub(crate) by: StatBy,
+    /// How often it is refreshed
+    #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// End after so many rounds
+    #[arg(long, short, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Only this namespace's Services, or workloads
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+}
+
 #[derive(Debug, Default, Args)]
 pub(crate) struct ConnectionFilter {
     /// Only this local workload's
@@ -165,88 +252,18 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
+// === impl StatBy ===
 
-    #[test]
-    fn arguments_are_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_has_help_and_examples() {
-        let command = Cli::command();
-        for subcommand in command.get_subcommands() {
-            let name = subcommand.get_name();
-            assert!(subcommand.get_about().is_some(), "{name} says nothing");
-            let help = subcommand
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(help.contains(&format!("meshctl {name}")), "{name} has no example");
-        }
-    }
-
-    #[test]
-    fn takes_global_options_on_either_side() {
-        let before = Cli::try_parse_from(["meshctl", "--output", "json", "status"]).expect("valid");
-        let after =
-            Cli::try_parse_from(["meshctl", "status", "-o", "json", "--timeout", "300ms"]).expect("valid");
-        assert_eq!(before.global.output, Output::Json);
-        assert_eq!(after.global.output, Output::Json);
-        assert_eq!(after.global.timeout, Duration::from_millis(300));
-    }
-
-    #[test]
-    fn leaves_everything_after_the_dashes_to_the_program() {
-        let line = [
-            "meshctl",
-            "run",
-            "--workload",
-            "shop/web-1",
-            "--",
-            "sh",
-            "-c",
-            "true",
-            "--output",
-        ];
-        let Command::Run(run) = Cli::try_parse_from(line).expect("valid").command else {
-            panic!("another command");
-        };
-        assert_eq!(run.command, ["sh", "-c", "true", "--output"]);
-        assert_eq!(run.wait, Duration::from_secs(10));
-    }
-
-    #[test]
-    fn refuses_arguments_that_make_no_sense() {
-        for (line, message) in [
-            (
-                &["meshctl", "run", "--workload", "web-1", "--", "true"][..],
-                "NAMESPACE/NAME",
-            ),
-            (&["meshctl", "run", "--workload", "shop/web-1"], "COMMAND"),
-            (&["meshctl", "--admin", "localhost", "status"], "--admin"),
-            (&["meshctl", "--timeout", "5 apples", "status"], "--timeout"),
-        ] {
-            let error = Cli::try_parse_from(line)
-                .expect_err("must be refused")
-                .to_string();
-            assert!(error.contains(message), "{error}");
-        }
-    }
-
-    #[test]
-    fn completes_in_every_shell() {
-        for shell in Shell::value_variants() {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "meshctl", &mut script);
-            let script = String::from_utf8(script).expect("text");
-            assert!(
-                script.contains("certificates"),
-                "{shell} does not complete the commands"
-            );
+impl StatBy {
+    /// As people and nodes write it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Routes => "routes",
+            Self::Workloads => "workloads",
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! meshctl: the command line of the mesh. Reads the arguments, runs one command, turns its end into an exit code.
 //!
-//! Invariant: everything a command prints is written at once, at its end, so that a program that reads it gets
-//! whole JSON or none.
+//! Invariant: everything a command prints is written at once, at its end (for `top`: of each round), so that a program that
+//! reads it gets whole JSON or none.
 
 mod admin_client;
 mod check;
@@ -9,18 +9,20 @@ mod cli;
 mod mountinfo;
 mod run;
 mod show;
+mod stat;
 mod table;
+mod terminal;
 mod units;
 
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
-use admin_client::{AdminClient, AdminError};
-use cli::{Cli, Command};
+use admin_client::{AdminClient, AdminError, Peer};
+use cli::{Cli, Command, Output};
 
 /// What was asked for did not succeed.
 const FAILED: u8 = 1;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let output = cli.global.output;
-    let client = AdminClient::new(cli.global.admin, cli.global.timeout);
+    let client = AdminClient::new(Peer::Node, cli.global.admin, cli.global.timeout);
     let text = match cli.command {
         Command::Check => {
             let report = check::check_machine();
@@ -67,20 +69,40 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Connections(filter) => show::connections(&client, output, &filter)?,
         Command::Certificates => show::certificates(&client, output)?,
         Command::Config => show::config(&client)?,
+        Command::Routes(filter) if filter.node => show::node_routes(&client, output, &filter)?,
+        Command::Routes(filter) => {
+            let control = AdminClient::new(Peer::ControlPlane, filter.control, cli.global.timeout);
+            show::control_routes(&control, output, &filter)?
+        }
+        Command::Stat(arguments) => stat::stat(&client, output, &arguments)?,
+        Command::Top(arguments) => {
+            stat::top(&client, output, &arguments, screen(output), print)?;
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes to standard output; a reader that has gone away (`meshctl … | head`) is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+/// Writes to standard output, and says whether anybody reads it: that a reader has gone away (`meshctl … | head`) is no
+/// error.
+fn print(text: &str) -> anyhow::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
+}
+
+/// The terminal that tables are for, if standard output is one.
+fn screen(output: Output) -> Option<stat::Screen> {
+    if output == Output::Json || !io::stdout().is_terminal() {
+        return None;
+    }
+    Some(stat::Screen {
+        lines: terminal::lines(io::stdout()),
+    })
 }
 
 fn report(error: &anyhow::Error) {
@@ -101,6 +123,7 @@ mod tests {
     #[test]
     fn tells_an_unreachable_node_from_other_failures() {
         let nobody = AdminClient::new(
+            Peer::Node,
             "127.0.0.1:1".parse().expect("an address"),
             std::time::Duration::from_secs(1),
         );

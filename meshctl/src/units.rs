@@ -41,6 +41,28 @@ pub(crate) fn relative(moment: i64, now: i64) -> String {
     }
 }
 
+/// `850µs`, `3.2ms`, `250ms`, `1.25s`: three digits or so, for columns that are compared at a glance.
+pub(crate) fn latency(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        _ if seconds < 0.001 => (seconds * 1e6, "µs"),
+        _ if seconds < 1.0 => (seconds * 1e3, "ms"),
+        _ => (seconds, "s"),
+    };
+    match value {
+        _ if value < 10.0 => format!("{value:.1}{unit}"),
+        _ => format!("{value:.0}{unit}"),
+    }
+}
+
+/// `100%`, `99.95%`: cut off, not rounded, so that 100% is said of no failure at all.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = (share * 1e4).floor() / 1e2;
+    if percent >= 100.0 {
+        return "100%".to_owned();
+    }
+    format!("{percent:.2}%")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +92,28 @@ mod tests {
             (187_200, "2d 4h"),
         ] {
             assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn writes_latencies_and_shares() {
+        for (seconds, text) in [
+            (0.000_05, "50µs"),
+            (0.000_85, "850µs"),
+            (0.0032, "3.2ms"),
+            (0.25, "250ms"),
+            (1.25, "1.2s"),
+            (60.0, "60s"),
+        ] {
+            assert_eq!(latency(seconds), text);
+        }
+        for (share, text) in [
+            (1.0, "100%"),
+            (0.999_999, "99.99%"),
+            (0.5, "50.00%"),
+            (0.0, "0.00%"),
+        ] {
+            assert_eq!(percent(share), text);
         }
     }
 

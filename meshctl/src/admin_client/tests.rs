@@ -25,7 +25,7 @@ fn serve(answer: Vec<u8>) -> (AdminClient, JoinHandle<String>) {
         drop(stream.write_all(&answer));
         head
     });
-    (AdminClient::new(address, TIMEOUT), server)
+    (AdminClient::new(Peer::Node, address, TIMEOUT), server)
 }
 
 fn get(answer: impl Into<Vec<u8>>) -> Result<Vec<u8>, AdminError> {
@@ -134,7 +134,7 @@ fn gives_up_at_the_deadline_even_when_bytes_trickle() {
         }
     });
     let started = Instant::now();
-    let error = AdminClient::new(address, Duration::from_millis(200))
+    let error = AdminClient::new(Peer::Node, address, Duration::from_millis(200))
         .get("/status")
         .expect_err("no answer");
     assert!(matches!(error, AdminError::TimedOut { .. }), "{error}");
