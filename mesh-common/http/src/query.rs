@@ -35,15 +35,19 @@ pub(crate) fn decoded(text: &str) -> impl Iterator<Item = u8> {
 
 /// What a name or value stands for; bytes that are no UTF-8 become U+FFFD.
 pub(crate) fn text(raw: &str) -> Cow<'_, str> {
-    if raw.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        let bytes: Vec<u8> = decoded(raw).collect();
-        Cow::Owned(
-            String::from_utf8(bytes)
-                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-        )
-    } else {
-        Cow::Borrowed(raw)
+    if is_plain(raw) {
+        return Cow::Borrowed(raw);
     }
+    let bytes: Vec<u8> = decoded(raw).collect();
+    Cow::Owned(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
+}
+
+/// Whether a name or value stands for itself.
+pub(crate) fn is_plain(raw: &str) -> bool {
+    !raw.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 /// The value of a hexadecimal digit.

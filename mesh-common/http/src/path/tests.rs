@@ -195,14 +195,7 @@ proptest! {
     fn decoding_first_or_last_makes_no_difference(path in paths()) {
         if let Ok(normal) = normalise(&path) {
             let before = normal.split('?').next().unwrap_or_default();
-            let decoded: Vec<u8> = before.split('%').enumerate().flat_map(|(at, piece)| match at {
-                0 => piece.as_bytes().to_vec(),
-                _ => {
-                    let mut bytes = vec![u8::from_str_radix(&piece[..2], 16).unwrap()];
-                    bytes.extend(&piece.as_bytes()[2..]);
-                    bytes
-                }
-            }).collect();
+            let decoded: Vec<u8> = percent_encoding::percent_decode_str(before).collect();
             let separators = |byte: &u8| matches!(byte, b'/' | b'\\');
             for segment in decoded.split(separators) {
                 let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();

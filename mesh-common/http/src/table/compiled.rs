@@ -71,8 +71,8 @@ impl Compiled {
 impl PathTest {
     fn new(wanted: &PathMatch, place: &Place<'_>) -> Result<Self, TableError> {
         let normal = |path: &str| {
-            let normal =
-                path::normalise(path).map_err(|error| place.error("path", path, &error.to_string()))?;
+            let normal = path::normalise(path)
+                .map_err(|error| place.error("path", path, &format!("cannot be: {error}")))?;
             if normal.contains('?') {
                 return Err(place.error("path", path, "contains '?', which ends a path"));
             }
@@ -160,7 +160,7 @@ impl Precedence {
     /// Among GRPCRoutes' matches; `None` for a path that they do not have. The prefix `/` stands for every call.
     pub(super) fn grpc(wanted: &HttpMatch, compiled: &Compiled) -> Option<Self> {
         let (service, method) = match (&wanted.path, &compiled.path) {
-            (PathMatch::Grpc { service, method }, _) => (length(service), length(method)),
+            (PathMatch::Grpc { service, method }, _) => (length(service.as_ref()), length(method.as_ref())),
             (_, PathTest::Prefix(all)) if all.is_empty() => (0, 0),
             _ => return None,
         };
@@ -172,7 +172,7 @@ impl Precedence {
     }
 }
 
-fn length(text: &Option<TextMatch>) -> usize {
+fn length(text: Option<&TextMatch>) -> usize {
     match text {
         Some(TextMatch::Exact(text) | TextMatch::Regex(text)) => text.chars().count(),
         None => 0,

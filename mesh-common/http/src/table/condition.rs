@@ -30,8 +30,8 @@ pub(super) struct Header {
 /// A query parameter and what its first value must be like, both decoded.
 #[derive(Debug)]
 pub(super) struct Parameter {
-    name: Box<str>,
-    value: Text,
+    pub(super) name: Box<str>,
+    pub(super) value: Text,
 }
 
 /// What a text must be like.
@@ -41,12 +41,12 @@ pub(super) enum Text {
     Regex(Box<Pattern>),
 }
 
-/// The value of a request's header.
+/// The value of a request's header or query parameter.
 pub(super) enum Field<'a> {
     Absent,
-    /// Of one line.
+    /// In one piece.
     One(&'a [u8]),
-    /// Of several lines.
+    /// Of several lines, or with escapes.
     Many,
 }
 
@@ -137,6 +137,15 @@ impl Parameter {
     }
 }
 
+/// The first value of a query parameter.
+pub(super) fn parameter<'a>(request: &'a Parts, name: &str) -> Field<'a> {
+    match query::first(request.uri.query().unwrap_or_default(), name) {
+        None => Field::Absent,
+        Some(value) if query::is_plain(value) => Field::One(value.as_bytes()),
+        Some(_) => Field::Many,
+    }
+}
+
 // === impl Text ===
 
 impl Text {
@@ -144,6 +153,13 @@ impl Text {
         match wanted {
             TextMatch::Exact(text) => Ok(Self::Exact(text.as_str().into())),
             TextMatch::Regex(regex) => place.pattern(regex).map(|pattern| Self::Regex(Box::new(pattern))),
+        }
+    }
+
+    pub(super) fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Exact(text) => Some(text),
+            Self::Regex(_) => None,
         }
     }
 

@@ -2,20 +2,20 @@
 //!
 //! Exact paths are found by their hash, everything else in a tree of path segments: at a node hang the prefixes that end
 //! there, and the regular expressions whose literal beginning leads there. Where many matches hang at one place, those
-//! that want a header's exact value are found by that value.
+//! that want an exact value of a header or query parameter are found by that value.
 
 use hashbrown::HashMap;
 use http::HeaderName;
 use http::request::Parts;
 
 use super::compiled::{Compiled, PathTest};
-use super::condition::{Field, Text, field};
+use super::condition::{Field, Text, field, parameter};
 
 /// A match's place in the order of precedence; its place in the list, too.
 pub(super) type Rank = u32;
 /// Where the tree begins.
 const ROOT: u32 = 0;
-/// So many matches at one place are looked at one by one; beyond, by headers.
+/// So many matches at one place are looked at one by one; beyond, by values.
 const FEW: usize = 8;
 
 /// All matches of a table, by path.
@@ -42,14 +42,21 @@ struct Bucket {
     keyed: Box<[Keyed]>,
 }
 
-/// Matches that want an exact value of one header.
+/// Matches that want an exact value of one header or query parameter.
 #[derive(Debug)]
 struct Keyed {
-    name: HeaderName,
+    key: Key,
     /// In order.
     by_value: HashMap<Box<[u8]>, Box<[Rank]>>,
-    /// All of them, for a header of several lines.
+    /// All of them, for a value that is not in one piece.
     all: Box<[Rank]>,
+}
+
+/// What a value is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Header(HeaderName),
+    Parameter(Box<str>),
 }
 
 /// An index in the making.
@@ -232,13 +239,13 @@ impl Bucket {
             };
         }
         let mut plain = Vec::new();
-        let mut keyed: Vec<(HeaderName, Vec<(&str, Rank)>)> = Vec::new();
+        let mut keyed: Vec<(Key, Vec<(&str, Rank)>)> = Vec::new();
         for rank in ranks {
-            match matches.get(rank as usize).and_then(exact_header) {
+            match matches.get(rank as usize).and_then(exact_value) {
                 None => plain.push(rank),
-                Some((name, value)) => match keyed.iter_mut().find(|(known, _)| known == name) {
+                Some((key, value)) => match keyed.iter_mut().find(|(known, _)| *known == key) {
                     Some((_, wanted)) => wanted.push((value, rank)),
-                    None => keyed.push((name.clone(), vec![(value, rank)])),
+                    None => keyed.push((key, vec![(value, rank)])),
                 },
             }
         }
@@ -246,7 +253,7 @@ impl Bucket {
             plain: plain.into(),
             keyed: keyed
                 .into_iter()
-                .map(|(name, wanted)| Keyed::new(name, &wanted))
+                .map(|(key, wanted)| Keyed::new(key, &wanted))
                 .collect(),
         }
     }
@@ -255,7 +262,11 @@ impl Bucket {
     fn first(&self, search: &Search<'_>, mut best: Rank) -> Rank {
         best = search.first_of(&self.plain, best);
         for keyed in &self.keyed {
-            let candidates = match field(search.request, &keyed.name) {
+            let value = match &keyed.key {
+                Key::Header(name) => field(search.request, name),
+                Key::Parameter(name) => parameter(search.request, name),
+            };
+            let candidates = match value {
                 Field::Absent => None,
                 Field::One(value) => keyed.by_value.get(value),
                 Field::Many => Some(&keyed.all),
@@ -266,16 +277,17 @@ impl Bucket {
     }
 }
 
-/// The first header of which a match wants an exact value.
-fn exact_header(compiled: &Compiled) -> Option<(&HeaderName, &str)> {
-    compiled
+/// The first header, or else query parameter, of which a match wants an exact value.
+fn exact_value(compiled: &Compiled) -> Option<(Key, &str)> {
+    let header = compiled
         .conditions
         .headers
         .iter()
-        .find_map(|header| match &header.value {
-            Text::Exact(value) => Some((&header.name, &**value)),
-            Text::Regex(_) => None,
-        })
+        .find_map(|header| Some((Key::Header(header.name.clone()), header.value.exact()?)));
+    header.or_else(|| {
+        let mut query = compiled.conditions.query.iter();
+        query.find_map(|wanted| Some((Key::Parameter(wanted.name.clone()), wanted.value.exact()?)))
+    })
 }
 
 impl Search<'_> {
@@ -296,13 +308,13 @@ impl Search<'_> {
 // === impl Keyed ===
 
 impl Keyed {
-    fn new(name: HeaderName, wanted: &[(&str, Rank)]) -> Self {
+    fn new(key: Key, wanted: &[(&str, Rank)]) -> Self {
         let mut by_value: HashMap<Box<[u8]>, Vec<Rank>> = HashMap::new();
         for (value, rank) in wanted {
             by_value.entry(value.as_bytes().into()).or_default().push(*rank);
         }
         Self {
-            name,
+            key,
             by_value: by_value
                 .into_iter()
                 .map(|(value, ranks)| (value, ranks.into()))

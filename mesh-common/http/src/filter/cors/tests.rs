@@ -4,9 +4,9 @@ use super::*;
 use http::Request;
 
 fn cors(origins: &[&str], wildcards: bool, credentials: bool) -> Cors {
-    let list = |names: &[&str]| match wildcards {
-        true => vec!["*".to_owned()],
-        false => names.iter().map(|name| (*name).to_owned()).collect(),
+    let list = |names: &[&str]| {
+        let names = if wildcards { &["*"] } else { names };
+        names.iter().map(|name| (*name).to_owned()).collect()
     };
     Cors::new(&mesh_model::Cors {
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
