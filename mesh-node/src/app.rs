@@ -4,6 +4,7 @@
 //! plane, certificates, enrolment, admin), so that neither can hold the other up.
 
 mod expiry;
+mod readings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,6 @@ use crate::sync::client::Client;
 use crate::sync::keeper::Keeper;
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::Readings;
 use crate::telemetry::requests::RequestMetrics;
 use crate::workloads::listeners::OUTBOUND_PORT;
 use crate::workloads::manager::{Known, Manager as WorkloadManager, Reasons};
@@ -150,7 +150,7 @@ impl Node {
         let metrics = Arc::new(Metrics::register(registry.registry()));
         registry
             .registry()
-            .register_collector(Box::new(capture_counters(&capture)));
+            .register_collector(Box::new(readings::capture_counters(&capture)));
         let (trigger, drain) = drain::channel();
         let store = Arc::new(Store::new());
         let control = Control::new(config.control.clone(), Arc::clone(&store));
@@ -172,7 +172,10 @@ impl Node {
             .register_collector(Box::new(Arc::clone(&context.requests)));
         registry
             .registry()
-            .register_collector(Box::new(lines_left_out(&context)));
+            .register_collector(Box::new(readings::lines_left_out(&context)));
+        registry
+            .registry()
+            .register_collector(Box::new(readings::backends(context.store.backends())));
         let readiness = Readiness::new();
         let client = Client {
             node: config.node.name.clone(),
@@ -344,31 +347,6 @@ fn cgroup_mount() -> Result<PathBuf> {
 
 fn unusable(key: &str, directory: &Path) -> String {
     format!("cannot use {}; the key {key} names it", directory.display())
-}
-
-/// The kernel programs' counters. Holds no part of the capture back from stopping.
-fn capture_counters(capture: &Arc<Capture>) -> Readings {
-    let capture = Arc::downgrade(capture);
-    let read = move || match capture.upgrade().map(|capture| capture.counters()) {
-        Some(Ok(counters)) => counters,
-        Some(Err(error)) => {
-            tracing::warn!(%error, "cannot read the counters of the kernel programs");
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
-    Readings::new("capture", "What the kernel programs counted", Box::new(read))
-}
-
-/// What the access log had to leave out.
-fn lines_left_out(context: &Arc<Context>) -> Readings {
-    let context = Arc::clone(context);
-    let read = move || vec![("lines_left_out", context.access_log.left_out())];
-    Readings::new(
-        "access_log",
-        "Lines that the access log left out because standard error did not take them",
-        Box::new(read),
-    )
 }
 
 /// Serves until the owner of `tasks` is dropped: also while connections drain.

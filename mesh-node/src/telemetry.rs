@@ -3,6 +3,7 @@
 //! Knows names and numbers only; it decides nothing and holds no connection.
 
 pub mod access_log;
+pub mod backends;
 mod encode;
 pub mod latency;
 mod lines;

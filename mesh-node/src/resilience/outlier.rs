@@ -29,6 +29,8 @@ pub(super) struct Ejections {
     are_there: AtomicBool,
     /// When success rates are compared next; 0: one interval after the first answer.
     next_look: AtomicU64,
+    /// How many there were.
+    total: AtomicU64,
 }
 
 // === impl Ejections ===
@@ -65,6 +67,7 @@ impl Backend {
                 }
             }
             Verdict::StillFails => {
+                self.ejections.total.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(service = %self.name().0, port = self.name().1, endpoint = %endpoint.address, "ejected again: the request that was to tell whether it is well failed");
             }
             Verdict::Recovered => {
@@ -75,6 +78,11 @@ impl Backend {
             }
         }
         self.look_if_due(&members, policy, now);
+    }
+
+    /// How many ejections there were.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.total.load(Ordering::Relaxed)
     }
 
     /// After the members, or the policy, have changed.
@@ -110,6 +118,7 @@ impl Backend {
         }
         let length = endpoint.health.eject(policy, now);
         self.ejections.are_there.store(true, Ordering::Release);
+        self.ejections.total.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%service, port, endpoint = %endpoint.address, why, ?length, "ejected");
     }
 
