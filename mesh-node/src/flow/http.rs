@@ -5,9 +5,12 @@
 mod attempt;
 mod connection;
 mod exchange;
+mod filters;
+mod hash;
 mod head;
 mod mirror;
 pub mod pool;
+mod refusal;
 mod request;
 mod tunnel;
 

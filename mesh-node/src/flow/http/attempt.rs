@@ -30,7 +30,7 @@ const UNSENT_ATTEMPTS: u32 = 3;
 const STALE_CONNECTIONS: u32 = 3;
 
 /// A request, ready to be sent any number of times.
-pub struct Sendable {
+pub(super) struct Sendable {
     /// Its head, without what belongs to one hop.
     pub head: Parts,
     /// What it wants to upgrade to.
@@ -44,7 +44,7 @@ pub struct Sendable {
 }
 
 /// A body, ready to be sent.
-pub enum SendableBody {
+pub(super) enum SendableBody {
     /// There is none.
     Empty,
     /// Once.
@@ -55,7 +55,7 @@ pub enum SendableBody {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub struct Failed {
+pub(super) struct Failed {
     /// The flag.
     pub flag: Flag,
     /// The story.
@@ -81,7 +81,7 @@ enum Kind {
 }
 
 /// Sends the request until there is an answer to pass on.
-pub async fn send(
+pub(super) async fn send(
     exchange: &mut Exchange,
     backend: &Arc<Backend>,
     request: &mut Sendable,
@@ -104,7 +104,11 @@ pub async fn send(
                 let Some(outcome) = retry.and_then(|retry| wanted_again(retry, &answer, exchange, request))
                 else {
                     if retries > 0 {
-                        exchange.connection.context.requests.retry(backend.name(), RetryResult::Succeeded);
+                        exchange
+                            .connection
+                            .context
+                            .requests
+                            .retry(backend.name(), RetryResult::Succeeded);
                     }
                     return Ok((answer, lease));
                 };
@@ -134,7 +138,11 @@ pub async fn send(
                 Some(failed)
             }
         };
-        exchange.connection.context.requests.retry(backend.name(), RetryResult::Retried);
+        exchange
+            .connection
+            .context
+            .requests
+            .retry(backend.name(), RetryResult::Retried);
         if let Some(pause) = pause(retry, retries, failed.as_ref()) {
             sleep(pause).await;
         }
@@ -187,7 +195,11 @@ fn may_repeat(
     };
     if let Some(refused) = refused {
         if limit > 0 {
-            exchange.connection.context.requests.retry(backend.name(), refused);
+            exchange
+                .connection
+                .context
+                .requests
+                .retry(backend.name(), refused);
         }
         if refused == RetryResult::LimitReached && limit > 0 {
             exchange.flags.insert(Flag::RetryLimitExceeded);
@@ -231,7 +243,10 @@ async fn one(
     let is_tunnel = request.upgrade.is_some() || request.head.method == Method::CONNECT;
     let result = match spoken(backend.protocol(), request.head.version, is_tunnel) {
         Spoken::Http1 => {
-            let mut lease = upstreams.http1(&wanted).await.map_err(Failed::pool)?;
+            let mut lease = upstreams
+                .http1(&wanted)
+                .await
+                .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way.transport);
             let is_reused = lease.is_reused;
             let outgoing = outgoing(request, Spoken::Http1)?;
@@ -241,7 +256,10 @@ async fn one(
             }
         }
         Spoken::Http2 => {
-            let lease = upstreams.http2(&wanted).await.map_err(Failed::pool)?;
+            let lease = upstreams
+                .http2(&wanted)
+                .await
+                .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way().transport);
             let is_reused = lease.is_reused;
             let outgoing = outgoing(request, Spoken::Http2)?;
@@ -347,8 +365,8 @@ impl Failed {
         }
     }
 
-    fn pool(error: PoolError) -> Self {
-        let (flag, kind) = match &error {
+    fn pool(error: &PoolError) -> Self {
+        let (flag, kind) = match error {
             PoolError::Overflow(_) => (Flag::UpstreamOverflow, Kind::Hopeless),
             PoolError::Connect(_) | PoolError::Timeout { .. } => {
                 (Flag::UpstreamConnectionFailure, Kind::NotConnected)

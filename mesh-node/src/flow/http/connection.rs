@@ -19,7 +19,7 @@ use crate::telemetry::requests::RequestRecord;
 
 /// A client's connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Handles.
     pub context: Arc<Context>,
     /// Whose it is.
@@ -43,13 +43,13 @@ struct Current {
 
 /// Answers the requests of a connection.
 #[derive(Clone)]
-pub struct Requests(pub Arc<Connection>);
+pub(super) struct Requests(pub Arc<Connection>);
 
 // === impl Connection ===
 
 impl Connection {
     /// A client's connection; its plan is looked at again for the first request.
-    pub fn new(context: Arc<Context>, client: HttpClient) -> Self {
+    pub(super) fn new(context: Arc<Context>, client: HttpClient) -> Self {
         let service = (client.plan.service.name.clone(), client.plan.port.port);
         Self {
             context,
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// The plan in force; `None` when the Service is gone.
-    pub fn plan(&self) -> Option<Arc<Plan>> {
+    pub(super) fn plan(&self) -> Option<Arc<Plan>> {
         let store = &self.context.store;
         let generation = store.generation();
         let current = self.plan.load();

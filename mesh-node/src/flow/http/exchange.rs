@@ -24,7 +24,7 @@ use crate::resilience::{Backend, EndpointState, InFlight, Outcome, RequestPermit
 use crate::telemetry::requests::{self, RequestRecord};
 
 /// A request that is under way. Told when it is dropped.
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Its connection.
     pub connection: Arc<Connection>,
     /// Counts its bytes.
@@ -70,7 +70,7 @@ struct Asked {
 }
 
 /// One time that a request is sent.
-pub struct Attempt {
+pub(super) struct Attempt {
     /// To whom.
     pub endpoint: Arc<EndpointState>,
     /// `hbone`, `local` or `plaintext`.
@@ -81,7 +81,7 @@ pub struct Attempt {
 }
 
 /// The connection that an answer comes over.
-pub enum Lease {
+pub(super) enum Lease {
     /// To be given back at the answer's end.
     Http1(Box<Lease1>),
     /// Freed at the answer's end.
@@ -92,7 +92,7 @@ pub enum Lease {
 }
 
 /// The answer's body on its way to the client.
-pub struct Answer {
+pub(super) struct Answer {
     body: AnswerBody,
     lease: Option<Lease>,
     exchange: Box<Exchange>,
@@ -109,7 +109,7 @@ struct Late(&'static str);
 
 impl Exchange {
     /// A request that has just come in.
-    pub fn new(
+    pub(super) fn new(
         connection: &Arc<Connection>,
         request: &http::request::Parts,
         meter: Arc<Meter>,
@@ -147,19 +147,19 @@ impl Exchange {
     }
 
     /// Notes what the request is known by, once that has been settled.
-    pub fn identify(&mut self, headers: &HeaderMap) {
+    pub(super) fn identify(&mut self, headers: &HeaderMap) {
         self.asked.request_id = headers.get("x-request-id").cloned();
         self.asked.trace_id = headers::trace_id(headers).map(|id| id.to_string());
     }
 
     /// The story of what went wrong.
-    pub fn fail(&mut self, flag: Flag, cause: impl Into<String>) {
+    pub(super) fn fail(&mut self, flag: Flag, cause: impl Into<String>) {
         self.flags.insert(flag);
         self.cause = cause.into();
     }
 
     /// It is sent to an endpoint now.
-    pub fn begin(&mut self, endpoint: &Arc<EndpointState>) {
+    pub(super) fn begin(&mut self, endpoint: &Arc<EndpointState>) {
         self.attempts += 1;
         self.attempt = Some(Attempt {
             endpoint: Arc::clone(endpoint),
@@ -171,14 +171,14 @@ impl Exchange {
     }
 
     /// The current attempt has a connection.
-    pub fn came_by(&mut self, transport: &'static str) {
+    pub(super) fn came_by(&mut self, transport: &'static str) {
         if let Some(attempt) = &mut self.attempt {
             attempt.transport = transport;
         }
     }
 
     /// The current attempt has its answer's head.
-    pub fn head_came(&mut self, headers: &HeaderMap) {
+    pub(super) fn head_came(&mut self, headers: &HeaderMap) {
         if let Some(attempt) = &mut self.attempt {
             attempt.head_after = Some(attempt.began.elapsed());
             if let Some(pause) = retry_after(headers) {
@@ -189,7 +189,7 @@ impl Exchange {
     }
 
     /// The current attempt is over.
-    pub fn attempt_over(&mut self, outcome: Outcome) {
+    pub(super) fn attempt_over(&mut self, outcome: Outcome) {
         if let Some(attempt) = &mut self.attempt {
             let took = attempt.began.elapsed();
             attempt
@@ -210,7 +210,10 @@ impl Exchange {
 
     fn record(&self) {
         let local = &self.connection.local.workload;
-        let destination = self.attempt.as_ref().and_then(|attempt| attempt.endpoint.workload.known());
+        let destination = self
+            .attempt
+            .as_ref()
+            .and_then(|attempt| attempt.endpoint.workload.known());
         let record = RequestRecord {
             source: Some(&local.name),
             source_identity: Some(&local.identity),
@@ -245,7 +248,7 @@ impl Exchange {
     }
 
     /// The answer has been given: what the drop tells is the whole story.
-    pub fn over(mut self) {
+    pub(super) fn over(mut self) {
         self.is_over = true;
     }
 }
@@ -284,7 +287,7 @@ fn text(value: Option<&HeaderValue>) -> &str {
 
 impl Answer {
     /// The body of an answer; tells of the exchange at its end.
-    pub fn new(
+    pub(super) fn new(
         body: AnswerBody,
         lease: Lease,
         exchange: Box<Exchange>,

@@ -11,7 +11,7 @@ use crate::l7::outgoing::Outgoing;
 
 /// What is spoken with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spoken {
+pub(super) enum Spoken {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2.
@@ -20,21 +20,21 @@ pub enum Spoken {
 
 /// What is spoken with the endpoints of a port: what it declares, else what the client speaks. An upgrade is HTTP/1.1's
 /// (RFC 9110 §7.8), and so is CONNECT, whose tunnel wants a connection of its own.
-pub fn spoken(declared: AppProtocol, client: Version, is_tunnel: bool) -> Spoken {
+pub(super) fn spoken(declared: AppProtocol, client: Version, is_tunnel: bool) -> Spoken {
     match declared {
-        _ if is_tunnel => Spoken::Http1,
-        AppProtocol::Http2 | AppProtocol::Grpc => Spoken::Http2,
-        AppProtocol::Http1 => Spoken::Http1,
-        AppProtocol::Undeclared | AppProtocol::Tcp | AppProtocol::Tls if client == Version::HTTP_2 => {
+        AppProtocol::Http2 | AppProtocol::Grpc if !is_tunnel => Spoken::Http2,
+        AppProtocol::Undeclared | AppProtocol::Tcp | AppProtocol::Tls
+            if !is_tunnel && client == Version::HTTP_2 =>
+        {
             Spoken::Http2
         }
-        AppProtocol::Undeclared | AppProtocol::Tcp | AppProtocol::Tls => Spoken::Http1,
+        _ => Spoken::Http1,
     }
 }
 
 /// Takes what is meant for the client's connection only out of the request, and gives it what every request in the mesh
 /// has. Returns what it wants to upgrade to.
-pub fn prepare(request: &mut Parts) -> Option<HeaderValue> {
+pub(super) fn prepare(request: &mut Parts) -> Option<HeaderValue> {
     let upgrade = if request.version == Version::HTTP_11 {
         headers::upgrade(&request.headers).cloned()
     } else {
@@ -50,7 +50,7 @@ pub fn prepare(request: &mut Parts) -> Option<HeaderValue> {
 
 /// The request as the endpoint gets it; `None` when it has no authority that such a request needs, or a target that can't
 /// be written.
-pub fn outgoing(
+pub(super) fn outgoing(
     head: &Parts,
     upgrade: Option<&HeaderValue>,
     spoken: Spoken,
@@ -77,7 +77,7 @@ pub fn outgoing(
 }
 
 /// Takes what was meant for the endpoint's connection only out of an answer. Returns what was upgraded to.
-pub fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
+pub(super) fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let upgrade = headers::upgrade(headers).cloned();
     headers::strip_hop_by_hop(headers);
     headers.remove(TE);
@@ -85,7 +85,7 @@ pub fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Makes an answer's head one that grants an upgrade.
-pub fn grant(headers: &mut HeaderMap, upgrade: HeaderValue) {
+pub(super) fn grant(headers: &mut HeaderMap, upgrade: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, upgrade);
 }

@@ -23,7 +23,7 @@ use crate::telemetry::requests::MirrorResult;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Sends the copies that are drawn; returns where the request's body is to be copied to.
-pub fn start(
+pub(super) fn start(
     exchange: &Exchange,
     rule: &[Step],
     backend: &[Step],
@@ -67,7 +67,12 @@ fn start_one(exchange: &Exchange, mirror: &Mirror, head: &Parts, has_body: bool)
 }
 
 /// Sends one copy and reads its answer to the end.
-async fn send(connection: &Arc<Connection>, backend: &Arc<Backend>, head: &Parts, body: Outgoing) -> Option<()> {
+async fn send(
+    connection: &Arc<Connection>,
+    backend: &Arc<Backend>,
+    head: &Parts,
+    body: Outgoing,
+) -> Option<()> {
     let _permit = backend.admit_request().ok()?;
     let endpoint = backend
         .choose(&Pick {

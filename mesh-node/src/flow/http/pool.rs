@@ -213,7 +213,9 @@ impl Upstreams {
                 pair.http2.expire(now);
                 !(pair.is_empty() && Arc::strong_count(pair) == 1)
             });
-            closed.iter().for_each(|pair| pair.close());
+            for pair in closed {
+                pair.close();
+            }
         }
     }
 }
@@ -226,7 +228,9 @@ async fn sweep(upstreams: Weak<Upstreams>, drain: Drain) {
             () = drain.stopping() => true,
             _ = ticks.tick() => false,
         };
-        let Some(upstreams) = upstreams.upgrade() else { return };
+        let Some(upstreams) = upstreams.upgrade() else {
+            return;
+        };
         upstreams.sweep_once(Instant::now());
         if is_stopping {
             return;

@@ -4,26 +4,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE};
+use http::header::HeaderValue;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use mesh_http::{headers, path};
-use mesh_model::{CookieAffinity, FaultKind, HashKey};
+use mesh_model::FaultKind;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::attempt::{self, Failed, Sendable, SendableBody};
+use super::attempt::{self, Sendable, SendableBody};
 use super::connection::Connection;
 use super::exchange::{Answer, Exchange, Lease};
+use super::filters::{Afterwards, Filtered, filter};
+use super::hash::hash;
 use super::head::{self, Spoken, spoken};
+use super::refusal::{Refusal, refuse};
 use super::{mirror, tunnel};
 use crate::flow::plan::Rules;
-use crate::flow::plan::rule::{Rule, Step, Target};
+use crate::flow::plan::rule::{Rule, Target};
 use crate::l7::body::Body;
 use crate::l7::client::AnswerBody;
 use crate::l7::meter::{Meter, Metered};
 use crate::l7::outgoing::Replay;
-use crate::l7::reply::{self, Client, reply};
 use crate::outcome::Flag;
 use crate::resilience::Backend;
 
@@ -32,24 +34,8 @@ const MAX_REPLAY: usize = 64 * 1024;
 /// With no byte in either direction for so long, a request is over: the default.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// The proxy's own answer.
-struct Refusal {
-    status: StatusCode,
-    flag: Flag,
-    cause: String,
-    headers: HeaderMap,
-}
-
-/// What filters want of the answer.
-#[derive(Default)]
-struct Afterwards<'a> {
-    steps: Vec<&'a Step>,
-    origin: Option<HeaderValue>,
-    affinity: Option<(&'a CookieAffinity, Option<u64>)>,
-}
-
 /// Answers a request.
-pub async fn answer(connection: &Arc<Connection>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (mut head, body) = request.into_parts();
     let meter = Arc::new(Meter::new(started, !body.is_end_stream()));
@@ -72,7 +58,7 @@ pub async fn answer(connection: &Arc<Connection>, request: Request<Body>) -> Res
             exchange.status = Some(answer.status().as_u16());
             answer.extensions_mut().clear();
             exchange.over();
-            answer
+            *answer
         }
         Filtered::Refusal(refusal) => refuse(exchange, refusal),
         Filtered::Request { head, target, after } => {
@@ -95,7 +81,11 @@ fn rule_for(
     exchange: &mut Exchange,
 ) -> Result<(Arc<Rule>, Option<String>), Refusal> {
     if let Err(error) = path::normalise_uri(&head.method, &mut head.uri) {
-        return Err(Refusal::new(400, Flag::DownstreamProtocolError, error.to_string()));
+        return Err(Refusal::new(
+            400,
+            Flag::DownstreamProtocolError,
+            error.to_string(),
+        ));
     }
     let Some(plan) = connection.plan() else {
         let text = format!("the Service {} is gone", connection.service.0);
@@ -105,7 +95,11 @@ fn rule_for(
     match &plan.rules {
         Rules::Http(rules) => match rules.find(head) {
             Some((rule, prefix)) => Ok((Arc::clone(rule), prefix.map(str::to_owned))),
-            None => Err(Refusal::new(404, Flag::NoRoute, "no rule of the Service's routes matches the request")),
+            None => Err(Refusal::new(
+                404,
+                Flag::NoRoute,
+                "no rule of the Service's routes matches the request",
+            )),
         },
         Rules::Broken(error) => Err(Refusal::new(
             500,
@@ -126,16 +120,18 @@ async fn before(
 ) -> Result<(), Refusal> {
     for limiter in &rule.limiters {
         if let Err(limited) = limiter.limiter.check(&connection.local.workload.identity) {
-            let seconds = limited.retry_after.as_secs_f64().ceil().max(1.0);
             let mut refusal = Refusal::new(429, Flag::RateLimited, limited.to_string());
-            if let Ok(value) = HeaderValue::try_from(format!("{seconds:.0}")) {
-                refusal.headers.insert(RETRY_AFTER, value);
-            }
+            refusal.retry_after = Some(limited.retry_after);
             return Err(refusal);
         }
     }
     for fault in &rule.faults {
-        if fault.matcher.as_ref().is_some_and(|matcher| !matcher.matches(head)) || !fault.injector.draw() {
+        if fault
+            .matcher
+            .as_ref()
+            .is_some_and(|matcher| !matcher.matches(head))
+            || !fault.injector.draw()
+        {
             continue;
         }
         match fault.kind {
@@ -148,79 +144,9 @@ async fn before(
             }
             FaultKind::AbortGrpc(status) => {
                 let mut refusal = Refusal::new(200, Flag::FaultInjected, "a fault was injected");
-                refusal.headers.insert("grpc-status", HeaderValue::from(status));
+                refusal.grpc_status = Some(status);
                 return Err(refusal);
             }
-        }
-    }
-    Ok(())
-}
-
-/// A request after its rule's filters.
-enum Filtered<'a> {
-    Request {
-        head: Box<Parts>,
-        target: &'a Target,
-        after: Afterwards<'a>,
-    },
-    Answer(Response<Body>),
-    Refusal(Refusal),
-}
-
-fn filter<'a>(rule: &'a Rule, mut head: Parts, prefix: Option<&str>, connection: &Connection) -> Filtered<'a> {
-    let mut after = Afterwards {
-        origin: head.headers.get(http::header::ORIGIN).cloned(),
-        ..Afterwards::default()
-    };
-    if let Err(answer) = apply(&rule.steps, &mut head, prefix, connection, &mut after) {
-        return answer;
-    }
-    let Some(target) = rule.backends.draw() else {
-        return Filtered::Refusal(Refusal::new(500, Flag::NoBackend, "the rule has no backend"));
-    };
-    if let Err(answer) = apply(&target.steps, &mut head, prefix, connection, &mut after) {
-        return answer;
-    }
-    Filtered::Request {
-        head: Box::new(head),
-        target,
-        after,
-    }
-}
-
-fn apply<'a>(
-    steps: &'a [Step],
-    head: &mut Parts,
-    prefix: Option<&str>,
-    connection: &Connection,
-    after: &mut Afterwards<'a>,
-) -> Result<(), Filtered<'a>> {
-    let bad = |error: mesh_http::filter::FilterError| {
-        Filtered::Refusal(Refusal::new(400, Flag::DownstreamProtocolError, error.to_string()))
-    };
-    for step in steps {
-        match step {
-            Step::Request(edits) => edits.apply(&mut head.headers),
-            Step::Rewrite(rewrite) => rewrite.apply(head, prefix).map_err(bad)?,
-            Step::Response(_) => after.steps.push(step),
-            Step::Cors(cors) => {
-                if let Some(answer) = cors.preflight(head) {
-                    return Err(Filtered::Answer(answer.map(|()| Body::empty())));
-                }
-                after.steps.push(step);
-            }
-            Step::Redirect(redirect) => {
-                let (status, location) = redirect
-                    .location(head, prefix, connection.asked.port())
-                    .map_err(bad)?;
-                let mut answer = Response::new(Body::empty());
-                *answer.status_mut() = status;
-                answer.headers_mut().insert(LOCATION, location);
-                after.apply(answer.headers_mut(), None);
-                return Err(Filtered::Answer(answer));
-            }
-            // Copies are made when everything else is settled.
-            Step::Mirror(_) => {}
         }
     }
     Ok(())
@@ -256,10 +182,19 @@ async fn forward(
     let policy = &rule.policy;
     let affinity = policy.affinity.as_ref().map(|affinity| {
         let known = headers::cookie(&head.headers, &affinity.name);
-        (affinity, known.and_then(|value| u64::from_str_radix(value, 16).ok()))
+        (
+            affinity,
+            known.and_then(|value| u64::from_str_radix(value, 16).ok()),
+        )
     });
     after.affinity = affinity;
-    let tees = mirror::start(&exchange, &rule.steps, &target.steps, &head, !body.is_end_stream());
+    let tees = mirror::start(
+        &exchange,
+        &rule.steps,
+        &target.steps,
+        &head,
+        !body.is_end_stream(),
+    );
     let mut sendable = Sendable {
         hash: hash(&backend, &head, &exchange.connection),
         affinity: affinity.and_then(|(_, known)| known),
@@ -277,13 +212,13 @@ async fn forward(
         policy.timeouts.backend_request,
     );
     let result = tokio::select! {
-        result = sending => result.map_err(Refusal::from),
+        result = sending => result.map_err(Refusal::failed),
         flag = &mut late => Err(Refusal::late(flag)),
     };
     match result {
-        Ok((answer, lease)) => pass_on(exchange, (answer, lease), sendable, &after, late),
+        Ok((answer, lease)) => pass_on(exchange, (answer, lease), &sendable, &after, late),
         Err(refusal) => {
-            if refusal.status == StatusCode::GATEWAY_TIMEOUT {
+            if refusal.status == 504 {
                 exchange.attempt_over(crate::resilience::Outcome::Timeout);
             }
             refuse(exchange, refusal)
@@ -335,7 +270,7 @@ fn sendable_body(
 fn pass_on(
     mut exchange: Box<Exchange>,
     answer: (Response<AnswerBody>, Lease),
-    sent: Sendable,
+    sent: &Sendable,
     after: &Afterwards<'_>,
     late: Pin<Box<dyn Future<Output = Flag> + Send>>,
 ) -> Response<Body> {
@@ -345,7 +280,10 @@ fn pass_on(
     let upgraded_to = head::answer(&mut head.headers);
     exchange.status = Some(head.status.as_u16());
     exchange.grpc_status = headers::grpc_status(&head.headers);
-    let endpoint = exchange.attempt.as_ref().map(|attempt| attempt.endpoint.affinity());
+    let endpoint = exchange
+        .attempt
+        .as_ref()
+        .map(|attempt| attempt.endpoint.affinity());
     after.apply(&mut head.headers, endpoint);
     let is_connect = sent.head.method == Method::CONNECT && head.status.is_success();
     let is_upgrade = sent.upgrade.is_some() && head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -382,110 +320,5 @@ async fn late(meter: Arc<Meter>, (request, idle): (Option<Duration>, Duration)) 
     tokio::select! {
         () = too_long => Flag::UpstreamRequestTimeout,
         () = meter.idle(idle) => Flag::StreamIdleTimeout,
-    }
-}
-
-/// What consistent hashing goes by; `None` where the backend has none, or the request lacks it.
-fn hash(backend: &Backend, head: &Parts, connection: &Connection) -> Option<u64> {
-    let policy = backend.policy();
-    let (mesh_model::Balancing::RingHash { key, .. } | mesh_model::Balancing::Maglev { key, .. }) =
-        &policy.backend.balancing
-    else {
-        return None;
-    };
-    match key {
-        HashKey::Header(name) => head.headers.get(name.as_str()).map(|value| digest(value.as_bytes())),
-        HashKey::Cookie(name) => headers::cookie(&head.headers, name).map(|value| digest(value.as_bytes())),
-        HashKey::Query(name) => headers::query(&head.uri, name).map(|value| digest(value.as_bytes())),
-        HashKey::SourceAddress => Some(digest(connection.client.ip().to_string().as_bytes())),
-    }
-}
-
-/// The same on every node and in every version: FNV-1a, then the finalizer of SplitMix64, which spreads short inputs.
-fn digest(bytes: &[u8]) -> u64 {
-    let mut hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
-/// Answers for the proxy.
-fn refuse(mut exchange: Box<Exchange>, refusal: Refusal) -> Response<Body> {
-    let Refusal {
-        status,
-        flag,
-        cause,
-        headers,
-    } = refusal;
-    let grpc = headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut answer = match (exchange.is_grpc, grpc) {
-        (true, Some(code)) => reply::grpc(code, flag, &cause),
-        (true, None) => reply(Client::Grpc, status, flag, &cause),
-        (false, _) => reply(Client::Http, status, flag, &cause),
-    };
-    answer.headers_mut().extend(headers);
-    exchange.fail(flag, cause);
-    exchange.status = Some(answer.status().as_u16());
-    exchange.grpc_status = headers::grpc_status(answer.headers());
-    exchange.over();
-    answer
-}
-
-// === impl Afterwards ===
-
-impl Afterwards<'_> {
-    fn apply(&self, headers: &mut HeaderMap, endpoint: Option<u64>) {
-        for step in &self.steps {
-            match step {
-                Step::Response(edits) => edits.apply(headers),
-                Step::Cors(cors) => cors.answer(self.origin.as_ref(), headers),
-                _ => {}
-            }
-        }
-        let (Some((affinity, known)), Some(endpoint)) = (self.affinity, endpoint) else {
-            return;
-        };
-        if known == Some(endpoint) {
-            return;
-        }
-        let age = affinity
-            .max_age
-            .map(|age| format!("; Max-Age={}", age.as_secs()))
-            .unwrap_or_default();
-        let cookie = format!("{}={endpoint:016x}; Path={}{age}; HttpOnly", affinity.name, affinity.path);
-        if let Ok(value) = HeaderValue::try_from(cookie) {
-            headers.append(SET_COOKIE, value);
-        }
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    fn new(status: u16, flag: Flag, cause: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            flag,
-            cause: cause.into(),
-            headers: HeaderMap::new(),
-        }
-    }
-
-    fn late(flag: Flag) -> Self {
-        Self::new(504, flag, "the request was not answered in time")
-    }
-}
-
-impl From<Failed> for Refusal {
-    fn from(failed: Failed) -> Self {
-        let status = match failed.flag {
-            Flag::UpstreamRequestTimeout => 504,
-            Flag::UpstreamProtocolError => 502,
-            Flag::DownstreamProtocolError | Flag::DownstreamConnectionTermination => 400,
-            _ => 503,
-        };
-        Self::new(status, failed.flag, failed.cause)
     }
 }

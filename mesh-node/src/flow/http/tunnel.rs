@@ -22,7 +22,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Joins client and endpoint once the answer has been written.
-pub fn attach(answer: &mut Response<Body>, endpoint: OnUpgrade, exchange: Box<Exchange>, lease: Lease) {
+pub(super) fn attach(
+    answer: &mut Response<Body>,
+    endpoint: OnUpgrade,
+    exchange: Box<Exchange>,
+    lease: Lease,
+) {
     upgrade::attach(answer, move |client| async move {
         // The connection is the tunnel's now, and never an HTTP connection again.
         drop(lease);
@@ -34,11 +39,17 @@ async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>)
     let endpoint = match timeout(DEADLINE, endpoint).await {
         Ok(Ok(endpoint)) => TokioIo::new(endpoint),
         Ok(Err(error)) => {
-            exchange.fail(Flag::UpstreamProtocolError, format!("the endpoint's upgrade failed: {error}"));
+            exchange.fail(
+                Flag::UpstreamProtocolError,
+                format!("the endpoint's upgrade failed: {error}"),
+            );
             return exchange.over();
         }
         Err(_) => {
-            exchange.fail(Flag::UpstreamProtocolError, "the endpoint's upgrade did not come about");
+            exchange.fail(
+                Flag::UpstreamProtocolError,
+                "the endpoint's upgrade did not come about",
+            );
             return exchange.over();
         }
     };
@@ -84,4 +95,3 @@ where
         to.write_all(buffer.get(..read).unwrap_or_default()).await?;
     }
 }
-

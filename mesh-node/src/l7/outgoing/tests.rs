@@ -12,6 +12,7 @@ fn body(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> AnyBody {
     AnyBody::boxed(StreamBody::new(futures::stream::iter(frames)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "an element of a body's frames")]
 fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }

@@ -143,7 +143,13 @@ impl Lease1 {
     /// The request and its answer have ended: the connection is free for the next one.
     pub fn give_back(self) {
         let now = Instant::now();
-        let most = self.kept.backend.policy().backend.limits.max_requests_per_connection;
+        let most = self
+            .kept
+            .backend
+            .policy()
+            .backend
+            .limits
+            .max_requests_per_connection;
         let is_used_up = most.is_some_and(|most| self.kept.served >= most);
         if is_used_up || self.way.is_old(now) || self.connection.is_closed() || self.pair.is_over() {
             return;

@@ -84,14 +84,13 @@ pub(super) async fn open(
     let (connected, way) = connect(wanted).await?;
     let released = connected.released();
     let address = wanted.endpoint.address;
-    let (http2, driver) =
-        client::http2(connected.into_io())
-            .await
-            .map_err(|error| PoolError::Protocol {
-                address,
-                protocol: "HTTP/2",
-                error: error.to_string(),
-            })?;
+    let (http2, driver) = client::http2(connected.into_io())
+        .await
+        .map_err(|error| PoolError::Protocol {
+            address,
+            protocol: "HTTP/2",
+            error: error.to_string(),
+        })?;
     let connection = Arc::new(Connection {
         http2,
         way,
