@@ -14,6 +14,7 @@ pub mod rogue;
 pub mod routes;
 pub mod servers;
 pub mod shop;
+pub mod speakers;
 pub mod traffic;
 pub mod turns;
 

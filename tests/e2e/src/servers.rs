@@ -19,6 +19,27 @@ pub const POSTGRES_PORT: u16 = 5432;
 /// PostgreSQL refuses to run as root.
 const POSTGRES_USER: &str = "postgres";
 
+/// A certificate that signs itself, and its key, as PEM.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Certificate {
+    /// For these names.
+    pub fn new(names: &[&str]) -> Result<Self> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let signed = rcgen::generate_simple_self_signed(names)?;
+        Ok(Self {
+            certificate: signed.cert.pem(),
+            key: signed.signing_key.serialize_pem(),
+        })
+    }
+}
+
 /// nginx with one worker, both families, files from `<folder>/html` and `ok` at `/ok`. Keeps idle connections.
 pub fn nginx(workload: &Workload, folder: &Path) -> Result<Process> {
     let home = folder.join(format!("nginx-{}", workload.name));
@@ -74,8 +95,13 @@ pub fn redis(workload: &Workload, folder: &Path) -> Result<Process> {
     listening(workload, REDIS_PORT, process)
 }
 
-/// PostgreSQL with a fresh database that anybody may use.
+/// PostgreSQL with a fresh database that anybody may use, without TLS.
 pub fn postgres(workload: &Workload, folder: &Path) -> Result<Process> {
+    postgres_with(workload, folder, None)
+}
+
+/// PostgreSQL with a fresh database that anybody may use, with or without TLS as the client likes.
+pub fn postgres_with(workload: &Workload, folder: &Path, tls: Option<&Certificate>) -> Result<Process> {
     let data = folder.join("postgres");
     fs::create_dir(&data).with_context(|| format!("make {}", data.display()))?;
     let user = User::from_name(POSTGRES_USER)?.context("there is no user postgres: the package makes it")?;
@@ -102,14 +128,23 @@ pub fn postgres(workload: &Workload, folder: &Path) -> Result<Process> {
         .folder(&data)
         .arg("-D")
         .arg(&data);
-    let settings = ["listen_addresses=*", "fsync=off", "unix_socket_directories="];
+    let mut settings = vec!["listen_addresses=*", "fsync=off", "unix_socket_directories="];
+    if let Some(tls) = tls {
+        for (file, pem) in [("server.crt", &tls.certificate), ("server.key", &tls.key)] {
+            let path = data.join(file);
+            fs::write(&path, pem).with_context(|| format!("write {}", path.display()))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        settings.push("ssl=on");
+    }
     let process = program
         .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .spawn()?;
     listening(workload, POSTGRES_PORT, process)
 }
 
-fn listening(workload: &Workload, port: u16, process: Process) -> Result<Process> {
+pub(crate) fn listening(workload: &Workload, port: u16, process: Process) -> Result<Process> {
     match workload.place.wait_listening(port, MOMENT) {
         Ok(()) => Ok(process),
         Err(error) => Err(error.context(format!("{}: {}", process.name(), process.log_tail()))),

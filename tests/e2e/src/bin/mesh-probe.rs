@@ -40,9 +40,10 @@ fn main() -> Result<()> {
         ["outcomes", address, path, seconds] => {
             outcomes(address.parse()?, path, Duration::from_secs(seconds.parse()?))
         }
+        ["greeting", address, count] => greeting(address.parse()?, count.parse()?),
         ["topology"] => topology(),
         _ => bail!(
-            "usage: mesh-probe peer ADDR | short|burst|hold ADDR COUNT | steady ADDR SECONDS | \
+            "usage: mesh-probe peer ADDR | short|burst|hold|greeting ADDR COUNT | steady ADDR SECONDS | \
              outcomes ADDR PATH SECONDS | topology"
         ),
     }
@@ -71,6 +72,26 @@ fn short(address: SocketAddr, count: usize) -> Result<()> {
         slowest.1,
         slowest.0
     );
+    Ok(())
+}
+
+/// Connections one after another, on each of which the server speaks first. Prints the median of the times from the start of
+/// the connect to the first byte, in microseconds.
+fn greeting(address: SocketAddr, count: usize) -> Result<()> {
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count {
+        let begun = Instant::now();
+        let mut stream = connect(address).with_context(|| format!("connection {number}"))?;
+        let read = stream
+            .read(&mut [0; 256])
+            .with_context(|| format!("greeting on connection {number}"))?;
+        if read == 0 {
+            bail!("connection {number} ended without a greeting");
+        }
+        times.push(begun.elapsed().as_micros());
+    }
+    times.sort_unstable();
+    println!("{}", times.get(count / 2).context("no connection was asked for")?);
     Ok(())
 }
 
