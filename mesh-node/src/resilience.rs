@@ -16,6 +16,7 @@ mod members;
 mod outlier;
 mod pool;
 mod rate;
+mod reach;
 mod sampler;
 #[cfg(test)]
 mod world;

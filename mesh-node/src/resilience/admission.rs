@@ -58,8 +58,6 @@ pub(super) struct Gate {
     waiting: AtomicU32,
     /// A connection was given up, or the limit has changed: the one who waits longest may look.
     freed: Notify,
-    /// Somebody waits: an idle connection shall make room.
-    wanted: Notify,
 }
 
 /// A request in flight, retries included.
@@ -202,7 +200,6 @@ impl Gate {
 
     fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.wanted.notify_one();
         Waiting(self)
     }
 
@@ -210,17 +207,6 @@ impl Gate {
         let has_room = most.is_none_or(|most| self.count() < most);
         if has_room && self.waiting.load(Ordering::Acquire) > 0 {
             self.freed.notify_one();
-        }
-    }
-
-    /// Waits until somebody waits here.
-    async fn wanted(&self) {
-        loop {
-            self.wanted.notified().await;
-            // Who wanted it may have got another one since.
-            if self.waiting.load(Ordering::Acquire) > 0 {
-                return;
-            }
         }
     }
 }
@@ -294,19 +280,6 @@ impl Backend {
 impl Waiting<'_> {
     fn is_alone(&self) -> bool {
         self.0.waiting.load(Ordering::Acquire) == 1
-    }
-}
-
-// === impl ConnectionPermit ===
-
-impl ConnectionPermit {
-    /// Waits until a request waits for a connection that this one keeps from being made. An idle connection should be
-    /// closed then: what is idle for one endpoint, or one client, must not starve the others.
-    pub async fn wanted(&self) {
-        tokio::select! {
-            () = self.backend.counts.connections.wanted() => {}
-            () = self.endpoint.connections.wanted() => {}
-        }
     }
 }
 

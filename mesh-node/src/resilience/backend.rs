@@ -1,7 +1,6 @@
 //! A port of a Service as a destination: its endpoints, the choice among them, and what may be under way to them.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -14,9 +13,9 @@ use super::admission::{Counts, Overflow};
 use super::clock::Moment;
 use super::endpoint::EndpointState;
 use super::health::Phase;
-use super::members::{Dependency, Members};
+use super::members::{Member, Members};
 use super::outlier::Ejections;
-use super::pool::{Choice, Seen};
+use super::pool::{Choice, Seen, Takes};
 
 /// A port of a Service as a destination. All of this node's clients share the one value.
 #[derive(Debug)]
@@ -133,7 +132,8 @@ impl Backend {
         PolicyGuard(self.members())
     }
 
-    /// An endpoint for a request or a connection: one that is ready, was not tried, is not ejected and has room.
+    /// An endpoint for a request or a connection: one that is ready, was not tried, is not ejected and has room. One that took
+    /// no connection a moment ago is chosen when there is no other.
     ///
     /// A limit of one endpoint counts here and not when the request begins: two that choose at the same moment may
     /// both get the last place. Limits of the whole backend are exact.
@@ -147,44 +147,40 @@ impl Backend {
             pick,
             policy: &members.policy().unwrap_or(&NO_POLICY).backend,
             now,
-            takes_ejected: false,
+            takes: Takes::Well,
             seen: Cell::default(),
         };
         let remembered = pick.affinity.and_then(|affinity| members.remembered(affinity));
         if let Some(remembered) = remembered.filter(|state| choice.is_free(state)) {
             return Ok(Arc::clone(remembered));
         }
-        if let Some(chosen) = members.choose(&choice, self.ejections.are_there()) {
-            return Ok(Arc::clone(chosen));
-        }
-        let seen = choice.seen.take();
-        if let Seen {
-            ejected: true,
-            tried: false,
-            full: None,
-        } = seen
-        {
-            // Only ejected ones are left, for the others have gone since. Ejection never takes the last one away.
-            choice.takes_ejected = true;
-            if let Some(chosen) = members.choose(&choice, false) {
+        loop {
+            if let Some(chosen) = members.choose(&choice, self.ejections.are_there()) {
                 return Ok(Arc::clone(chosen));
             }
+            choice.takes = match choice.seen.take() {
+                // What is full is not relieved by what is not well.
+                Seen {
+                    full: Some(overflow), ..
+                } => return Err(overflow.into()),
+                Seen { doubtful: true, .. } => Takes::Doubtful,
+                Seen { tried: true, .. } => return Err(Unavailable::Tried),
+                // Only ejected ones are left, for the others have gone since. Ejection never takes the last one away.
+                Seen { ejected: true, .. } => Takes::Ejected,
+                _ => break,
+            };
         }
-        Err(
-            match (choice.seen.take().full.or(seen.full), &members.undescribed) {
-                (Some(overflow), _) => overflow.into(),
-                _ if seen.tried => Unavailable::Tried,
-                (None, Some(name)) => Unavailable::Undescribed(name.clone()),
-                (None, None) => Unavailable::NoEndpoints,
-            },
-        )
+        Err(match &members.undescribed {
+            Some(name) => Unavailable::Undescribed(name.clone()),
+            None => Unavailable::NoEndpoints,
+        })
     }
 
     /// All endpoints as they are now, by address.
     pub fn endpoints(&self) -> Vec<EndpointView> {
         let now = Moment::now();
         let members = self.members();
-        let view = |member: &super::members::Member| EndpointView {
+        let view = |member: &Member| EndpointView {
             state: Arc::clone(&member.state),
             weight: member.weight,
             is_ready: member.is_ready,
@@ -218,11 +214,6 @@ impl Backend {
             .for_each(|member| member.state.leave());
         self.review_ejections();
         self.limits_changed();
-    }
-
-    /// The workloads and addresses whose change changes this backend.
-    pub(super) fn dependencies(&self, snapshot: &Snapshot) -> HashSet<Dependency> {
-        self.members().dependencies(snapshot, &self.service)
     }
 
     fn limits_changed(&self) {

@@ -7,7 +7,7 @@ use mesh_model::{Change, Diff, ResourceName, Snapshot};
 use parking_lot::Mutex;
 
 use super::backend::Backend;
-use super::members::Dependency;
+use super::members::{self, Dependency};
 
 /// All backends that are in use. Asked when something is compiled, never for a request.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Backends {
             }
             // Else the world has changed in between.
             if Arc::ptr_eq(&registry.snapshot, &snapshot) {
-                registry.register(key, &backend);
+                registry.register(&key, &backend);
                 return backend;
             }
         }
@@ -88,7 +88,7 @@ impl Backends {
         for backend in changed {
             backend.rebuild(snapshot);
             let (service, port) = backend.name();
-            self.registry.lock().register((service.clone(), port), &backend);
+            self.registry.lock().register(&(service.clone(), port), &backend);
         }
     }
 
@@ -110,8 +110,8 @@ impl Registry {
         self.backends.get(key)?.backend.upgrade()
     }
 
-    fn register(&mut self, key: Key, backend: &Arc<Backend>) {
-        let dependencies = backend.dependencies(&self.snapshot);
+    fn register(&mut self, key: &Key, backend: &Arc<Backend>) {
+        let dependencies = members::dependencies(&self.snapshot, backend.name().0);
         for dependency in &dependencies {
             self.dependents
                 .entry(dependency.clone())
@@ -123,13 +123,13 @@ impl Registry {
             dependencies,
         };
         if let Some(former) = self.backends.insert(key.clone(), registered) {
-            let kept = &self.backends[&key].dependencies;
+            let kept = &self.backends[key].dependencies;
             let left: Vec<_> = former
                 .dependencies
                 .into_iter()
                 .filter(|d| !kept.contains(d))
                 .collect();
-            self.forget(&key, &left);
+            self.forget(key, &left);
         }
         if self.backends.len() > self.sweep_at {
             self.sweep();

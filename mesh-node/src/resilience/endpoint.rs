@@ -14,6 +14,7 @@ use super::clock::Moment;
 use super::ewma::PeakEwma;
 use super::hash;
 use super::health::Health;
+use super::reach::Reach;
 
 /// What a failure counts as in the moving average of latency (Linkerd's default): an endpoint that fails fast must not
 /// look like a fast one.
@@ -36,6 +37,7 @@ pub struct EndpointState {
     pub(super) connections: Gate,
     pub(super) latency: PeakEwma,
     pub(super) health: Health,
+    pub(super) reach: Reach,
     /// When it became ready; 0 when that is not known.
     ready_since: AtomicU64,
     gone: watch::Sender<bool>,
@@ -97,6 +99,7 @@ impl EndpointState {
             connections: Gate::default(),
             latency: PeakEwma::new(now),
             health: Health::default(),
+            reach: Reach::default(),
             ready_since: AtomicU64::new(0),
             gone: watch::Sender::new(false),
         }
@@ -107,7 +110,8 @@ impl EndpointState {
         self.begin_at(Moment::now)
     }
 
-    pub(super) fn begin_at(self: &Arc<Self>, now: impl FnOnce() -> Moment) -> InFlight {
+    pub(super) fn begin_at(self: &Arc<Self>, now: impl Fn() -> Moment) -> InFlight {
+        self.reach.begin(&now);
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
             endpoint: Arc::clone(self),
@@ -268,6 +272,14 @@ impl InFlight {
             latency
         };
         self.endpoint.latency.observe(cost, now);
+        match outcome {
+            Outcome::ConnectFailed => self.endpoint.reach.failed(now),
+            Outcome::Ok | Outcome::Status(_) | Outcome::Grpc(_) | Outcome::Reset => {
+                self.endpoint.reach.succeeded();
+            }
+            // Of the connection, or of the answer: it is not known.
+            Outcome::Timeout => {}
+        }
         if let Some(backend) = self.endpoint.backend.upgrade() {
             backend.note(&self.endpoint, outcome.status(), self.is_probe, now);
         }

@@ -116,16 +116,8 @@ impl Members {
             }
         }
         let policy = &declared.policy.backend;
-        members.v4 = members.family(
-            policy,
-            |address| address.is_ipv4(),
-            former.and_then(|f| f.v4.as_ref()),
-        );
-        members.v6 = members.family(
-            policy,
-            |address| address.is_ipv6(),
-            former.and_then(|f| f.v6.as_ref()),
-        );
+        members.v4 = members.family(policy, SocketAddr::is_ipv4, former.and_then(|f| f.v4.as_ref()));
+        members.v6 = members.family(policy, SocketAddr::is_ipv6, former.and_then(|f| f.v6.as_ref()));
         members
     }
 
@@ -190,18 +182,6 @@ impl Members {
         member.is_some_and(|member| Arc::ptr_eq(&member.state, state))
     }
 
-    /// What they depend on.
-    pub(super) fn dependencies(&self, snapshot: &Snapshot, service: &ResourceName) -> HashSet<Dependency> {
-        let set = snapshot.endpoints(service);
-        let dependency = |endpoint: &Endpoint| match &endpoint.workload {
-            Some(name) => Dependency::Workload(name.clone()),
-            None => Dependency::Address(endpoint.address.to_canonical()),
-        };
-        set.iter()
-            .flat_map(|set| set.endpoints.iter().map(dependency))
-            .collect()
-    }
-
     /// The endpoint that a cookie remembers.
     pub(super) fn remembered(&self, affinity: u64) -> Option<&Arc<EndpointState>> {
         self.by_affinity.get(&affinity)
@@ -225,6 +205,18 @@ impl Members {
                 families().find_map(|family| family.last_resort.choose(choice))
             })
     }
+}
+
+/// What a Service's members depend on, apart from the Service and its endpoints.
+pub(super) fn dependencies(snapshot: &Snapshot, service: &ResourceName) -> HashSet<Dependency> {
+    let set = snapshot.endpoints(service);
+    let dependency = |endpoint: &Endpoint| match &endpoint.workload {
+        Some(name) => Dependency::Workload(name.clone()),
+        None => Dependency::Address(endpoint.address.to_canonical()),
+    };
+    set.iter()
+        .flat_map(|set| set.endpoints.iter().map(dependency))
+        .collect()
 }
 
 fn workload_of(snapshot: &Snapshot, endpoint: &Endpoint, address: SocketAddr) -> WorkloadRef {

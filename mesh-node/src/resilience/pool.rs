@@ -55,10 +55,21 @@ pub(super) struct Choice<'a> {
     pub(super) pick: &'a Pick<'a>,
     pub(super) policy: &'a BackendPolicy,
     pub(super) now: Moment,
-    /// Whether ejected endpoints may be chosen: when there are no others.
-    pub(super) takes_ejected: bool,
+    /// Which endpoints may be chosen.
+    pub(super) takes: Takes,
     /// Why endpoints were passed over.
     pub(super) seen: Cell<Seen>,
+}
+
+/// Which endpoints may be chosen; each includes the ones before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Takes {
+    /// Those with which all is well.
+    Well,
+    /// Those that took no connection a moment ago: when there are no others.
+    Doubtful,
+    /// Ejected ones: when not even such are left.
+    Ejected,
 }
 
 /// Why endpoints were passed over.
@@ -66,6 +77,7 @@ pub(super) struct Choice<'a> {
 pub(super) struct Seen {
     pub(super) tried: bool,
     pub(super) ejected: bool,
+    pub(super) doubtful: bool,
     pub(super) full: Option<Overflow>,
 }
 
@@ -86,6 +98,7 @@ impl Choice<'_> {
         self.seen.set(Seen {
             tried: seen.tried || why.tried,
             ejected: seen.ejected || why.ejected,
+            doubtful: seen.doubtful || why.doubtful,
             full: seen.full.or(why.full),
         });
         false
@@ -103,7 +116,7 @@ impl Choice<'_> {
                 ..Seen::default()
             });
         }
-        if !self.takes_ejected && !state.health.takes_requests(self.now) {
+        if self.takes < Takes::Ejected && !state.health.takes_requests(self.now) {
             return Some(Seen {
                 ejected: true,
                 ..Seen::default()
@@ -122,8 +135,14 @@ impl Choice<'_> {
                 Limit::EndpointConnections,
             ),
         };
-        most.filter(|most| now >= *most).map(|most| Seen {
-            full: Some(Overflow { limit, most }),
+        if let Some(most) = most.filter(|most| now >= *most) {
+            return Some(Seen {
+                full: Some(Overflow { limit, most }),
+                ..Seen::default()
+            });
+        }
+        (self.takes < Takes::Doubtful && state.reach.is_doubtful(self.now)).then(|| Seen {
+            doubtful: true,
             ..Seen::default()
         })
     }

@@ -196,27 +196,6 @@ async fn a_higher_limit_lets_in_all_who_wait() {
     assert_eq!(permits.len(), 5);
 }
 
-#[tokio::test]
-async fn an_idle_connection_is_asked_to_make_room() {
-    let world = limited(Limits {
-        max_connections: Some(1),
-        ..Limits::default()
-    });
-    let (one, other) = (state(&world, 0), state(&world, 1));
-    let idle = world.backend.admit_connection(&one).unwrap();
-    assert!(idle.wanted().now_or_never().is_none());
-    let pending = world.backend.admit_pending().unwrap();
-    let waiting = pending.connection(&other);
-    let closes = async {
-        idle.wanted().await;
-        drop(idle);
-    };
-    let (permit, ()) = timeout(Duration::from_secs(5), futures::future::join(waiting, closes))
-        .await
-        .unwrap();
-    assert!(permit.wanted().now_or_never().is_none(), "nobody waits any more");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_nobody_waits_for_ever_and_no_limit_is_exceeded() {
     let world = limited(Limits {

@@ -1,13 +1,16 @@
+mod nearby;
+mod property;
+mod slow_start;
+
 use std::collections::BTreeMap;
 
-use mesh_model::{BackendPolicy, Balancing, Endpoint, HashKey, LocalityPreference, OutlierDetection};
-use proptest::prelude::*;
+use mesh_model::{BackendPolicy, Balancing, Endpoint, HashKey};
 
 use super::super::InFlight;
 use super::super::admission::Limit;
 use super::super::endpoint::Outcome;
 use super::super::hash::stable_hash;
-use super::super::world::{World, balancing, endpoint, endpoints, locality, number, pick, set};
+use super::super::world::{World, balancing, endpoint, endpoints, number, pick, set};
 use super::*;
 
 const DRAWS: usize = 20_000;
@@ -186,6 +189,41 @@ fn peak_ewma_prefers_the_fast_and_avoids_what_fails_fast() {
 }
 
 #[test]
+fn an_endpoint_that_takes_no_connection_is_passed_over_for_a_while() {
+    let world = World::new(balancing(Balancing::Random), endpoints(3));
+    let state = Arc::clone(&world.backend.endpoints()[0].state);
+    let refused = |now| {
+        state
+            .begin_at(|| now)
+            .finish_at(Outcome::ConnectFailed, Duration::ZERO, now);
+    };
+    refused(at(0));
+    let nowhere = Locality::default();
+    let is_chosen = |tried: &[Arc<EndpointState>], now| {
+        let choose = |_| world.backend.choose_at(&pick(tried, &nowhere), now).unwrap();
+        (0..200).any(|n| Arc::ptr_eq(&choose(n), &state))
+    };
+    assert!(!is_chosen(&[], at(40)));
+    // When the others were tried, it is better than none, and than one of them again.
+    let others: Vec<_> = world
+        .backend
+        .endpoints()
+        .into_iter()
+        .skip(1)
+        .map(|view| view.state)
+        .collect();
+    assert!(is_chosen(&others, at(40)));
+    assert!(is_chosen(&[], at(150)));
+    let asks = state.begin_at(|| at(150));
+    assert!(!is_chosen(&[], at(151)), "somebody asks it already");
+    drop(asks);
+    state
+        .begin_at(|| at(400))
+        .finish_at(Outcome::Status(200), Duration::ZERO, at(400));
+    assert!(is_chosen(&[], at(401)));
+}
+
+#[test]
 fn retry_after_says_for_how_long_a_failure_counts() {
     let world = World::new(balancing(Balancing::PeakEwma), endpoints(2));
     let states = world.backend.endpoints();
@@ -360,229 +398,4 @@ fn an_endpoint_at_its_limit_is_passed_over_and_all_of_them_are_an_overflow() {
     assert!(world.backend.choose(&connection).is_ok());
     under_way.pop();
     assert!(world.backend.choose(&pick(&[], &nowhere)).is_ok());
-}
-
-fn placed(places: &[(&str, &str, bool)]) -> Vec<Endpoint> {
-    let with = |(n, (region, zone, is_ready)): (usize, &(&str, &str, bool))| Endpoint {
-        locality: locality(region, zone),
-        is_ready: *is_ready,
-        ..endpoint(n)
-    };
-    places.iter().enumerate().map(with).collect()
-}
-
-fn nearby() -> BackendPolicy {
-    BackendPolicy {
-        locality: LocalityPreference::Failover,
-        ..BackendPolicy::default()
-    }
-}
-
-#[test]
-fn the_zone_goes_first_then_the_region_then_all() {
-    let everywhere = [
-        ("eu", "a", true),
-        ("eu", "a", true),
-        ("eu", "b", true),
-        ("us", "a", true),
-    ];
-    let here = locality("eu", "a");
-    let world = World::new(nearby(), placed(&everywhere));
-    let counts = count(&world, &here, drop);
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [0, 1]);
-    // A zone of the same name in another region is another zone.
-    let counts = count(&world, &locality("us", "a"), drop);
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [3]);
-    // Nothing in the zone: the region. Nothing in the region, or not known where the client is: all.
-    let counts = count(&world, &locality("eu", "c"), drop);
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
-    assert_eq!(count(&world, &locality("asia", "a"), drop).len(), 4);
-    assert_eq!(count(&world, &Locality::default(), drop).len(), 4);
-}
-
-#[test]
-fn a_zone_that_is_half_down_bears_seven_tenths() {
-    // One of two is ready: 0.5 × 1.4 = 0.7 stays in the zone; the region, with 2 of 3, takes the rest.
-    let places = [
-        ("eu", "a", true),
-        ("eu", "a", false),
-        ("eu", "b", true),
-        ("us", "a", true),
-    ];
-    let world = World::new(nearby(), placed(&places));
-    let counts = count(&world, &locality("eu", "a"), drop);
-    // The region is the zone too: half of its part comes back.
-    assert!((16_700..17_300).contains(&counts[&0]), "{counts:?}");
-    assert!((2_700..3_300).contains(&counts[&2]), "{counts:?}");
-    assert!(!counts.contains_key(&3), "{counts:?}");
-}
-
-#[test]
-fn ejected_endpoints_move_their_zone_s_share_on() {
-    let policy = BackendPolicy {
-        outliers: Some(OutlierDetection {
-            consecutive_5xx: Some(1),
-            consecutive_gateway: None,
-            success_rate: None,
-            interval: Duration::from_secs(10),
-            base_ejection: Duration::from_secs(30),
-            max_ejection: Duration::from_secs(300),
-            max_ejected_percent: 100,
-        }),
-        ..nearby()
-    };
-    let places = [("eu", "a", true), ("eu", "b", true), ("us", "a", true)];
-    let world = World::new(policy, placed(&places));
-    let here = locality("eu", "a");
-    world.backend.endpoints()[0]
-        .state
-        .begin()
-        .finish(Outcome::Status(500), Duration::ZERO);
-    // A half of the region is left, which bears 0.7; the rest goes anywhere.
-    let counts = count(&world, &here, drop);
-    assert!(!counts.contains_key(&0), "{counts:?}");
-    assert!((16_700..17_300).contains(&counts[&1]), "{counts:?}");
-}
-
-#[test]
-fn a_new_endpoint_s_share_grows() {
-    for way in [
-        Balancing::LeastRequest,
-        Balancing::PeakEwma,
-        Balancing::RoundRobin,
-        Balancing::Random,
-    ] {
-        let policy = BackendPolicy {
-            slow_start: Some(Duration::from_secs(100)),
-            ..balancing(way.clone())
-        };
-        let mut world = World::new(policy, endpoints(4));
-        world.apply(vec![set(endpoints(5))]);
-        let began = world.backend.endpoints()[4].state.ready_since().unwrap();
-        let share = |after: u64| {
-            let nowhere = Locality::default();
-            let now = began.after(Duration::from_secs(after));
-            let is_new = |_: &usize| {
-                number(
-                    world
-                        .backend
-                        .choose_at(&pick(&[], &nowhere), now)
-                        .unwrap()
-                        .address,
-                ) == 4
-            };
-            (0..DRAWS).filter(is_new).count()
-        };
-        // A tenth of a share of one by 4.1, then half of one by 4.5, then a whole one by 5.
-        let (cold, half, warm) = (share(0), share(50), share(100));
-        assert!((300..700).contains(&cold), "{way:?}: {cold}");
-        assert!((1_800..2_700).contains(&half), "{way:?}: {half}");
-        assert!((3_600..4_400).contains(&warm), "{way:?}: {warm}");
-    }
-}
-
-#[test]
-fn what_was_there_first_is_warm_and_what_becomes_ready_again_is_not() {
-    let policy = BackendPolicy {
-        slow_start: Some(Duration::from_secs(100)),
-        ..balancing(Balancing::Random)
-    };
-    let mut all = endpoints(2);
-    let mut world = World::new(policy, all.clone());
-    assert!(world.backend.endpoints()[1].state.ready_since().is_none());
-    all[1].is_ready = false;
-    world.apply(vec![set(all.clone())]);
-    all[1].is_ready = true;
-    world.apply(vec![set(all)]);
-    assert!(world.backend.endpoints()[1].state.ready_since().is_some());
-    let counts = count(&world, &Locality::default(), drop);
-    assert!(counts[&1] < 2_500, "{counts:?}");
-}
-
-/// An endpoint's state of affairs.
-#[derive(Debug, Clone)]
-struct Case {
-    is_ready: bool,
-    weight: u32,
-    is_ejected: bool,
-    is_tried: bool,
-    under_way: usize,
-    zone: usize,
-}
-
-fn case() -> impl Strategy<Value = Case> {
-    (
-        prop::bool::weighted(0.8),
-        0_u32..4,
-        prop::bool::weighted(0.3),
-        prop::bool::weighted(0.3),
-        0_usize..4,
-        0_usize..3,
-    )
-        .prop_map(|(is_ready, weight, is_ejected, is_tried, under_way, zone)| Case {
-            is_ready,
-            weight,
-            is_ejected,
-            is_tried,
-            under_way,
-            zone,
-        })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-    #[test]
-    fn chooses_one_that_is_free_whenever_there_is_one(
-        cases in prop::collection::vec(case(), 0..12), way in 0_usize..6, hash: Option<u64>, near: bool,
-    ) {
-        let mut policy = balancing(all_balancings()[way].clone());
-        policy.limits.endpoint_max_requests = Some(3);
-        policy.locality = if near { LocalityPreference::Failover } else { LocalityPreference::None };
-        let outliers = OutlierDetection {
-            consecutive_5xx: Some(1),
-            consecutive_gateway: None,
-            success_rate: None,
-            interval: Duration::from_secs(10),
-            base_ejection: Duration::from_secs(3_000),
-            max_ejection: Duration::from_secs(3_000),
-            max_ejected_percent: 100,
-        };
-        policy.outliers = Some(outliers.clone());
-        let with = |(n, case): (usize, &Case)| Endpoint {
-            is_ready: case.is_ready,
-            weight: case.weight,
-            locality: locality("eu", ["a", "b", "c"][case.zone]),
-            ..endpoint(n)
-        };
-        let world = World::new(policy, cases.iter().enumerate().map(with).collect());
-        let states: Vec<_> = world.backend.endpoints().into_iter().map(|view| view.state).collect();
-        let mut under_way = Vec::new();
-        for (case, state) in cases.iter().zip(&states) {
-            under_way.extend((0..case.under_way).map(|_| state.begin()));
-            if case.is_ejected {
-                state.health.eject(&outliers, Moment::now());
-            }
-        }
-        world.backend.review_ejections();
-        let tried: Vec<_> = cases.iter().zip(&states).filter(|(c, _)| c.is_tried).map(|(_, s)| Arc::clone(s)).collect();
-        let here = locality("eu", "a");
-        let pick = Pick { hash, ..pick(&tried, &here) };
-        let is_free = |c: &Case| c.is_ready && !c.is_ejected && !c.is_tried && c.under_way < 3;
-        for _ in 0..5 {
-            match world.backend.choose(&pick) {
-                Ok(chosen) => {
-                    let case = &cases[number(chosen.address)];
-                    prop_assert!(case.is_ready && !case.is_tried && case.under_way < 3, "{case:?}");
-                    let is_better = |c: &Case| is_free(c) && (c.weight > 0 || case.weight == 0);
-                    prop_assert!(is_free(case) || !cases.iter().any(is_better), "{case:?}");
-                    prop_assert!(case.weight > 0 || !cases.iter().any(|c| is_free(c) && c.weight > 0), "{case:?}");
-                }
-                Err(error) => {
-                    // But that drained ones do not relieve full ones.
-                    let is_any_full = cases.iter().any(|c| c.is_ready && !c.is_ejected && !c.is_tried && c.under_way >= 3 && c.weight > 0);
-                    prop_assert!(!cases.iter().any(|c| is_free(c) && (c.weight > 0 || !is_any_full)), "{error}");
-                }
-            }
-        }
-    }
 }

@@ -130,9 +130,9 @@ fn never_more_than_the_share_always_one_and_never_the_last() {
     ] {
         let world = World::new(policy(consecutive(1, percent)), endpoints(count));
         for _ in 0..3 {
-            states(&world)
-                .iter()
-                .for_each(|s| answer(s, Outcome::Status(500), at(0)));
+            for state in states(&world) {
+                answer(&state, Outcome::Status(500), at(0));
+            }
         }
         assert_eq!(
             chosen(&world, at(1)).len(),
@@ -148,9 +148,11 @@ fn threads_that_eject_together_leave_one() {
     let states = states(&world);
     std::thread::scope(|scope| {
         for part in states.chunks(4) {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 for _ in 0..200 {
-                    part.iter().for_each(|s| answer(s, Outcome::Status(500), at(0)));
+                    for state in part {
+                        answer(state, Outcome::Status(500), at(0));
+                    }
                 }
             });
         }
