@@ -44,6 +44,7 @@ use crate::sync::cache::Cache;
 use crate::sync::client::Client;
 use crate::sync::keeper::Keeper;
 use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::connections::ConnectionMetrics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::requests::RequestMetrics;
 use crate::workloads::listeners::OUTBOUND_PORT;
@@ -167,6 +168,9 @@ impl Node {
             provider,
         };
         let context = data_plane(&config, &identities, capture, drain.clone());
+        registry
+            .registry()
+            .register_collector(Box::new(Arc::clone(&context.connections)));
         registry
             .registry()
             .register_collector(Box::new(Arc::clone(&context.requests)));
@@ -331,6 +335,10 @@ fn data_plane(
         pool: Arc::new(pool),
         live: Arc::new(Live::default()),
         metrics: Arc::clone(metrics),
+        connections: Arc::new(ConnectionMetrics::new(
+            config.threads.workers,
+            config.metrics.max_series,
+        )),
         requests: Arc::new(RequestMetrics::new(
             config.threads.workers,
             config.metrics.max_series,

@@ -4,6 +4,7 @@
 
 pub mod access_log;
 pub mod backends;
+pub mod connections;
 mod encode;
 pub mod latency;
 mod lines;

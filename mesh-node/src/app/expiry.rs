@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_model::{ResourceName, RouteRules, RuleName, Snapshot};
 use tokio::time::MissedTickBehavior;
@@ -30,13 +30,20 @@ pub(super) async fn run(context: Arc<Context>, retention: Duration) {
     let pause = (retention / LOOKS).clamp(LEAST_PAUSE, LONGEST_PAUSE);
     let mut clock = tokio::time::interval(pause);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let started = Instant::now();
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     loop {
         clock.tick().await;
         let present = Present {
             snapshot: Arc::clone(&context.store.load()),
             rules: OnceCell::new(),
         };
-        context.requests.sweep(retention, &present);
+        let (now, retention) = (millis(started.elapsed()), millis(retention));
+        let removed = context.requests.sweep(now, retention, &present)
+            + context.connections.sweep(now, retention, &present);
+        if removed > 0 {
+            tracing::debug!(removed, "series of what is gone expired");
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::identity::{Store as Identities, tls::Tls};
 use crate::local::Locals;
 use crate::state::Store;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::connections::ConnectionMetrics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::requests::RequestMetrics;
 
@@ -57,6 +58,8 @@ pub struct Context {
     pub http: HttpConfig,
     /// How long requests have to end when the node stops.
     pub drain_deadline: Duration,
+    /// Metrics of connections.
+    pub connections: Arc<ConnectionMetrics>,
     /// Metrics of requests.
     pub requests: Arc<RequestMetrics>,
     /// Stops when the node does; every connection holds a guard of it.

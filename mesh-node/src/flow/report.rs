@@ -12,7 +12,7 @@ use super::failure::{Failed, Failure};
 use super::live::{self, Connection};
 use super::relay::Count;
 use crate::telemetry::access_log;
-use crate::telemetry::metrics::{ConnectionCounters, ConnectionLabels};
+use crate::telemetry::connections::{ConnectionCounters, ConnectionLabels};
 
 /// What is known of a connection so far.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Report {
         };
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         self.open.insert(Open {
-            counters: context.metrics.opened(&labels),
+            counters: context.connections.opened(&labels),
             live: context.live.insert(Connection {
                 direction: self.direction,
                 workload: self.workload.clone(),
@@ -142,7 +142,7 @@ impl Report {
         }
         if let Err(failure) = &result {
             context
-                .metrics
+                .connections
                 .failed(self.direction, workload.clone(), failure.reason());
         }
         context.access_log.write(&access_log::Entry {

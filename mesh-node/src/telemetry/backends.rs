@@ -41,6 +41,9 @@ pub type Read = Box<dyn Fn() -> Vec<BackendReading> + Send + Sync>;
 /// The metrics of backends.
 pub struct BackendReadings(Read);
 
+/// A gauge's name, its help, and its value.
+type Gauge = (&'static str, &'static str, fn(&BackendReading) -> u32);
+
 /// A backend, and the state of its endpoints that are counted.
 struct Labels<'a> {
     reading: &'a BackendReading,
@@ -65,8 +68,7 @@ impl fmt::Debug for BackendReadings {
 impl Collector for BackendReadings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let readings = (self.0)();
-        type Value = fn(&BackendReading) -> u32;
-        let gauges: [(&str, &str, Value); 3] = [
+        let gauges: [Gauge; 3] = [
             (
                 "backend_requests",
                 "Requests, and TCP connections, under way to a backend",

@@ -1,7 +1,7 @@
-//! Every metric of the node, by name, type and labels.
+//! The metrics of the node's own doings, by name, type and labels: tunnels, certificates, the control plane. Those of what it
+//! carries are in [`super::connections`] and [`super::requests`].
 //!
-//! Names get the prefix `mesh_node_` in front. A connection looks its byte counters up once and adds to them
-//! without a lock afterwards.
+//! Names get the prefix `mesh_node_` in front.
 
 use std::time::Duration;
 
@@ -21,30 +21,6 @@ const HANDSHAKE_BUCKETS: [f64; 15] = [
 const DETECTION_BUCKETS: [f64; 10] = [
     0.00005, 0.0002, 0.0008, 0.0016, 0.0032, 0.0128, 0.0512, 0.2048, 1.6384, 13.1072,
 ];
-
-/// Labels of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ConnectionLabels {
-    /// `inbound` or `outbound`, relative to the local workload.
-    pub direction: &'static str,
-    /// The local workload, `namespace/name`; empty when it is not known.
-    pub workload: String,
-    /// The Service asked for, `namespace/name`; empty when it was none.
-    pub service: String,
-    /// The other workload's SPIFFE ID; empty when it has proved none.
-    pub peer: String,
-    /// `hbone`, `local` or `plaintext`; `http` when each of its requests goes its own way; empty when it did not come that
-    /// far.
-    pub transport: &'static str,
-}
-
-/// Labels of a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FailureLabels {
-    direction: &'static str,
-    workload: String,
-    reason: &'static str,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabels {
@@ -81,11 +57,6 @@ struct KindLabel {
 /// All metrics of the node.
 #[derive(Debug)]
 pub struct Metrics {
-    opened: Family<ConnectionLabels, Counter>,
-    closed: Family<ConnectionLabels, Counter>,
-    sent: Family<ConnectionLabels, Counter>,
-    received: Family<ConnectionLabels, Counter>,
-    failed: Family<FailureLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     handshake_seconds: Family<HandshakeLabels, Histogram, fn() -> Histogram>,
     detections: Family<DetectionLabels, Counter>,
@@ -102,16 +73,6 @@ pub struct Metrics {
     workloads_enrolled: Gauge,
 }
 
-/// The counters of one connection.
-#[derive(Debug, Clone)]
-pub struct ConnectionCounters {
-    /// Bytes from the client to the server.
-    pub sent: Counter,
-    /// Bytes from the server to the client.
-    pub received: Counter,
-    closed: Counter,
-}
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -121,19 +82,6 @@ impl Metrics {
         let detection_seconds: fn() -> Histogram = || Histogram::new(DETECTION_BUCKETS);
         let r = registry;
         Self {
-            opened: added(r, "connections_opened", "Connections that came about"),
-            closed: added(
-                r,
-                "connections_closed",
-                "Connections that came about and are over",
-            ),
-            sent: added(r, "sent_bytes", "Bytes from clients to servers"),
-            received: added(r, "received_bytes", "Bytes from servers to clients"),
-            failed: added(
-                r,
-                "connections_failed",
-                "Connections that did not come about, or broke",
-            ),
             handshakes: added(r, "tls_handshakes", "TLS handshakes"),
             handshake_seconds: add(
                 r,
@@ -179,27 +127,6 @@ impl Metrics {
             ),
             workloads_enrolled: added(r, "workloads_enrolled", "Workloads that are captured"),
         }
-    }
-
-    /// A connection has come about. Its counters are to be kept.
-    pub fn opened(&self, labels: &ConnectionLabels) -> ConnectionCounters {
-        self.opened.get_or_create(labels).inc();
-        ConnectionCounters {
-            sent: self.sent.get_or_create(labels).clone(),
-            received: self.received.get_or_create(labels).clone(),
-            closed: self.closed.get_or_create(labels).clone(),
-        }
-    }
-
-    /// A connection has not come about, or has broken.
-    pub fn failed(&self, direction: &'static str, workload: String, reason: &'static str) {
-        self.failed
-            .get_or_create(&FailureLabels {
-                direction,
-                workload,
-                reason,
-            })
-            .inc();
     }
 
     /// A TLS handshake is over; without a duration, it failed.
@@ -290,15 +217,6 @@ impl Metrics {
     pub fn set_enrolled(&self, count: usize) {
         self.workloads_enrolled
             .set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-}
-
-// === impl ConnectionCounters ===
-
-impl ConnectionCounters {
-    /// The connection is over.
-    pub fn close(&self) {
-        self.closed.inc();
     }
 }
 

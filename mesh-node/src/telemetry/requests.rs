@@ -11,11 +11,10 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
 
 use mesh_model::{ResourceName, RuleName};
 
-pub use self::labels::{Code, Protocol, RequestKey, RequestLabels, WithPort, is_failure};
+pub use self::labels::{Code, OVERFLOW, Protocol, RequestKey, RequestLabels, WithPort, is_failure};
 use self::labels::{ResultKey, ResultLabels};
 pub use self::record::RequestRecord;
 use super::latency::{Latency, micros};
@@ -65,7 +64,6 @@ pub struct RequestMetrics {
     mirrors: Series<ResultKey<MirrorResult>, Count>,
     /// One for each thread: a request may begin on one and end on another, so only their sum means something.
     in_flight: Box<[Arc<OneThreads>]>,
-    started: Instant,
 }
 
 /// A request that is under way; counts until it is dropped.
@@ -107,7 +105,6 @@ impl RequestMetrics {
             retries: Series::new("request retries", threads, max_series),
             mirrors: Series::new("request mirrors", threads, max_series),
             in_flight: (0..threads.max(1)).map(|_| Arc::default()).collect(),
-            started: Instant::now(),
         }
     }
 
@@ -159,22 +156,18 @@ impl RequestMetrics {
         self.requests.read()
     }
 
-    /// Removes series of what is gone and in which nothing was counted for `retention`.
-    pub fn sweep(&self, retention: Duration, living: &impl Living) {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let (now, retention) = (millis(self.started.elapsed()), millis(retention));
-        let removed = self
-            .requests
+    /// Removes series of what is gone and in which nothing was counted for `retention`; both in milliseconds, `now` since
+    /// any moment. Returns how many.
+    pub fn sweep(&self, now: u64, retention: u64, living: &impl Living) -> usize {
+        let is_backend_gone = |backend: &ResourceName| !living.service(backend);
+        self.requests
             .sweep(now, retention, |key| !is_alive(&key.labels(), living))
             + self
                 .retries
-                .sweep(now, retention, |key| !living.service(key.backend()))
+                .sweep(now, retention, |key| is_backend_gone(key.backend()))
             + self
                 .mirrors
-                .sweep(now, retention, |key| !living.service(key.backend()));
-        if removed > 0 {
-            tracing::debug!(removed, "series of requests expired");
-        }
+                .sweep(now, retention, |key| is_backend_gone(key.backend()))
     }
 }
 

@@ -114,8 +114,8 @@ impl<K, V: Value> Series<K, V> {
         }
     }
 
-    /// Counts.
-    pub fn update(&self, query: &impl Query<K>, change: impl FnOnce(&mut V)) {
+    /// Counts, and gives back what `change` does.
+    pub fn update<R>(&self, query: &impl Query<K>, change: impl FnOnce(&mut V) -> R) -> R {
         let hash = self.hasher.hash_one(query);
         let clock = self.clock.load(Ordering::Relaxed);
         // In bounds: `shard_of_thread` gives less than the length, which is not 0.
@@ -132,7 +132,7 @@ impl<K, V: Value> Series<K, V> {
         };
         let slot = &mut held.slots[place];
         slot.used = clock;
-        change(&mut slot.value);
+        change(&mut slot.value)
     }
 
     /// The labels, shared with the other threads; `None` when there are too many series.

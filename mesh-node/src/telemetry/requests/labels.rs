@@ -15,7 +15,7 @@ use crate::telemetry::encode::label;
 use crate::telemetry::series::Query;
 
 /// What stands in the labels where there were too many series.
-pub(super) const OVERFLOW: &str = "overflow";
+pub const OVERFLOW: &str = "overflow";
 /// The largest gRPC status (gRPC, "Status codes and their use"); greater ones are one.
 const LAST_GRPC_STATUS: u32 = 16;
 /// Flags of an answer that did not come to its end, whatever its status.
