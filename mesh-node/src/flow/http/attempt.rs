@@ -208,7 +208,8 @@ fn may_repeat(
     refused.is_none()
 }
 
-/// How long to wait before the next attempt. Another endpoint is tried at once when the last one was not reached.
+/// How long to wait before the next attempt: at least what the policy says (GEP-1731: a minimum), and up to a step that
+/// doubles. Another endpoint is tried at once when the last one was not reached.
 fn pause(retry: Option<&Retry>, retries: u32, failed: Option<&Failed>) -> Option<Duration> {
     let is_unseen = failed.is_some_and(|failed| matches!(failed.kind, Kind::NotConnected | Kind::Refused));
     if is_unseen && retries == 0 {
@@ -217,8 +218,8 @@ fn pause(retry: Option<&Retry>, retries: u32, failed: Option<&Failed>) -> Option
     let (least, most) = retry.map_or((Duration::from_millis(25), Duration::from_millis(250)), |retry| {
         (retry.backoff, retry.max_backoff)
     });
-    let ceiling = least.saturating_mul(1 << retries.min(16)).min(most);
-    Some(ceiling.mul_f64(fastrand::f64()))
+    let ceiling = least.saturating_mul(2 << retries.min(16)).min(most);
+    Some(least + ceiling.saturating_sub(least).mul_f64(fastrand::f64()))
 }
 
 /// One attempt: chooses an endpoint, gets a connection, sends.
