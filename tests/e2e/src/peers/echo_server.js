@@ -100,14 +100,14 @@ function stream(request, response, total, every) {
       left -= chunk.length;
       request.entry.sent = total - left;
       waiting = !response.write(chunk);
-      if (every) {
+      if (every && left > 0) {
         setTimeout(next, every);
         return;
       }
     }
-    if (left === 0 && !waiting) response.end();
+    if (left === 0 && (every || !waiting)) response.end();
   };
-  response.on('drain', next);
+  if (!every) response.on('drain', next);
   next();
 }
 

@@ -9,8 +9,8 @@ use mesh_harness::Workload;
 
 use crate::HALL;
 
-/// How far a share of 500 requests may be off, in requests: five points.
-const TOLERANCE: i64 = 25;
+/// How far a share of 500 requests may be off, in requests: two points.
+const TOLERANCE: i64 = 10;
 
 /// How many of 500 requests over one connection were answered by each server, or with each status.
 fn shares(target: &Target, client: &Workload) -> BTreeMap<String, i64> {

@@ -296,21 +296,23 @@ fn routes_of_two_kinds_do_not_merge_and_grpc_goes_first() {
         .parent("two-kinds")
         .rules(&marked("echo-v1"));
     let grpc = Route::grpc("two-kinds")
-        .parent_with("two-kinds", "port: 8080")
+        .parent_with("two-kinds", "port: 8082")
         .rules(
             "
 - matches: [ { method: { service: echo.Echo } } ]
   backendRefs: [ { name: echo-v2, port: 8082 } ]
 ",
         );
-    hall.routes(&[http.clone(), grpc.clone()]).unwrap();
+    let lost = Route::http("two-kinds-lost").parent_with("two-kinds", "port: 8082");
+    let lost = lost.rules(&marked("echo-v1"));
+    hall.routes(&[http.clone(), grpc.clone(), lost.clone()]).unwrap();
     assert_eq!(hall.condition(&grpc, "Accepted").unwrap().status, "True");
     // At the port that both want, the HTTPRoute has lost; at the others it is in force.
     let cases = [
         get("/").has("x-marked", "by-the-route"),
-        get("/").port(8080).fails(404, "NR"),
+        get("/").port(8082).fails(404, "NR"),
         get("/echo.Echo/Unary")
-            .port(8080)
+            .port(8082)
             .http2()
             .method("POST")
             .body("")
@@ -318,6 +320,16 @@ fn routes_of_two_kinds_do_not_merge_and_grpc_goes_first() {
             .lacks("x-marked"),
     ];
     hall.check(&target, &cases).unwrap();
-    let parents = hall.status(&http).unwrap()["parents"].to_string();
-    assert!(parents.contains("Conflicted"), "{parents}");
+    let accepted = hall.condition(&http, "Accepted").unwrap();
+    assert!(
+        accepted.message.contains("without effect at port 8082"),
+        "{accepted:?}"
+    );
+    // One that wants no other port has lost as a whole.
+    let accepted = hall.condition(&lost, "Accepted").unwrap();
+    assert_eq!(
+        (accepted.status.as_str(), accepted.reason.as_str()),
+        ("False", "Conflicted"),
+        "{accepted:?}"
+    );
 }
