@@ -26,6 +26,18 @@ fn one(text: &str) -> Manifest {
     manifests.remove(0)
 }
 
+/// Cases of a table: a line of YAML, and indented below it `field: words`.
+pub(super) fn cases(table: &str) -> Vec<(&str, &str, &str)> {
+    let mut lines = table.lines().filter(|line| !line.starts_with('#'));
+    let mut cases = Vec::new();
+    while let (Some(yaml), Some(expected)) = (lines.next(), lines.next()) {
+        let (field, words) = expected.trim_start().split_once(": ").unwrap();
+        assert!(expected.starts_with("    ") && !yaml.starts_with(' '), "{yaml}");
+        cases.push((yaml, field, words));
+    }
+    cases
+}
+
 fn workload(spec: &str) -> String {
     format!(
         "apiVersion: nodemesh.io/v1alpha1\nkind: Workload\nmetadata: {{ name: web-1, namespace: shop }}\nspec:\n{spec}"

@@ -194,6 +194,3 @@ impl Verdict {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -122,7 +122,7 @@ pub(super) fn rate_limits(raw: Vec<RawRateLimit>, reader: &mut Reader<'_>) -> Ve
     raw.map(|(index, limit)| {
         let field = format!("{FIELD}[{index}]");
         let requests = reader.within(limit.requests, 1, u32::MAX, &format!("{field}.requests"));
-        let burst = limit.burst.unwrap_or(requests);
+        let burst = limit.burst.unwrap_or(requests.max(1));
         RateLimit {
             requests,
             interval: reader.positive(

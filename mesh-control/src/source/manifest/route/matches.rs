@@ -118,7 +118,8 @@ pub(super) fn grpc(raw: Option<Vec<RawGrpcMatch>>, rule: &str, reader: &mut Read
 /// Asks the data plane's own code whether it takes the match: regular expressions may be none, or too large.
 fn compiled(converted: HttpMatch, field: &str, reader: &mut Reader<'_>) -> HttpMatch {
     if let Err(error) = Matcher::new(std::slice::from_ref(&converted)) {
-        reader.unsupported(field, error.to_string());
+        let message = format!("the {} '{}' {}", error.field, error.value, error.reason);
+        reader.unsupported(field, message);
     }
     converted
 }

@@ -5,7 +5,6 @@ use serde::Deserialize;
 
 use crate::source::manifest::reader::Reader;
 use crate::source::manifest::route::matches::METHODS;
-use crate::source::manifest::text;
 
 /// Most origins, and header names of a list (HTTPCORSFilter).
 const MAX_ENTRIES: usize = 64;
@@ -37,9 +36,10 @@ impl RawCors {
         let origins_field = format!("{field}.allowOrigins");
         let origins = reader.list(self.allow_origins, MAX_ENTRIES, &origins_field);
         alone(&origins, &origins_field, reader);
-        let mut allow_origins = Vec::new();
         for (index, text) in origins.iter().enumerate() {
-            allow_origins.push(origin(text, &format!("{origins_field}[{index}]"), reader));
+            let field = format!("{origins_field}[{index}]");
+            let remedy = "write SCHEME://HOST or SCHEME://HOST:PORT, without a path, or '*' for all";
+            reader.form(is_origin(text), text, &field, "origin", remedy);
         }
         let methods_field = format!("{field}.allowMethods");
         let allow_methods = reader.list(self.allow_methods, MAX_METHODS, &methods_field);
@@ -52,7 +52,7 @@ impl RawCors {
         }
         let max_age = self.max_age.unwrap_or(DEFAULT_MAX_AGE);
         Cors {
-            allow_origins,
+            allow_origins: origins,
             allow_credentials: self.allow_credentials.unwrap_or(false),
             allow_methods,
             allow_headers: names(self.allow_headers, &format!("{field}.allowHeaders"), reader),
@@ -78,36 +78,20 @@ fn names(raw: Option<Vec<String>>, field: &str, reader: &mut Reader<'_>) -> Vec<
     names
 }
 
-/// An origin as browsers write it: in lower case, without the port that its scheme has anyway.
-fn origin(text: &str, field: &str, reader: &mut Reader<'_>) -> String {
-    if text == ANY {
-        return text.to_owned();
-    }
-    let lower = text.to_ascii_lowercase();
-    let Some((scheme, authority)) = lower.split_once("://").filter(|_| text.len() <= MAX_ORIGIN) else {
-        let remedy = "write SCHEME://HOST or SCHEME://HOST:PORT, or '*' for all";
-        reader.error(field, format!("'{text}' is no origin"), remedy);
-        return lower;
+/// The form of an origin (CORSOrigin). Which wildcards can be is for the data plane's own code to say.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return text == ANY;
     };
-    let (host, port) = match authority.rsplit_once(':') {
+    let (host, port) = match authority.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (authority, None),
     };
-    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
-    if host.is_empty() || host.contains([':', '/', '?', '#']) || !is_port {
-        let remedy = "write SCHEME://HOST or SCHEME://HOST:PORT, without a path";
-        reader.error(field, format!("'{text}' is no origin"), remedy);
-    }
-    let rest = host.strip_prefix("*.").unwrap_or(host);
-    if !matches!(scheme, "http" | "https") {
-        reader.unsupported(field, format!("the scheme of '{text}' is neither http nor https"));
-    } else if host != ANY && !text::is_subdomain(rest) {
-        let message =
-            format!("the host of '{text}' is no name; a wildcard stands for whole labels at its beginning");
-        reader.unsupported(field, message);
-    }
-    match (scheme, port) {
-        ("http", Some("80")) | ("https", Some("443")) => format!("{scheme}://{host}"),
-        _ => lower,
-    }
+    let is_scheme_char = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.len() <= MAX_ORIGIN
+        && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(is_scheme_char)
+        && !host.is_empty()
+        && !host.contains(['/', '?', '#'])
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }

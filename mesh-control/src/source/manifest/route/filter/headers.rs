@@ -12,20 +12,6 @@ use crate::source::manifest::text;
 const MAX_HEADERS: usize = 16;
 /// Longest value (HTTPHeader).
 const MAX_VALUE: usize = 4096;
-/// Headers that belong to the connection or frame the message: to change them would let the two ends read different
-/// messages (RFC 9110 §7.6.1, RFC 9112 §6).
-const FRAMING: [&str; 9] = [
-    "connection",
-    "content-length",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Gateway API's HTTPHeaderFilter.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,15 +44,6 @@ impl RawEdits {
         for name in set.chain(add).chain(&edits.remove) {
             if !seen.insert(name) {
                 let message = format!("does more than one thing to the header '{name}'");
-                reader.unsupported(field, message);
-            }
-        }
-        for name in seen {
-            if FRAMING.contains(&name.as_str()) {
-                let message = format!("the header '{name}' belongs to the connection and can't be changed");
-                reader.unsupported(field, message);
-            } else if name == "host" {
-                let message = "the Host is changed by a URLRewrite's hostname, not by a header modifier";
                 reader.unsupported(field, message);
             }
         }

@@ -5,14 +5,11 @@ use serde::Deserialize;
 
 use crate::source::manifest::field::Port;
 use crate::source::manifest::reader::Reader;
-use crate::source::manifest::text;
 use crate::world::Filter;
 
 /// Longest replacement of a path (HTTPPathModifier).
 const MAX_PATH: usize = 1024;
-/// Status codes of redirects (HTTPRequestRedirectFilter).
-const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
-/// The one without a `statusCode`.
+/// The status of a redirect without a `statusCode`.
 const DEFAULT_STATUS: u16 = 302;
 
 /// Gateway API's HTTPRequestRedirectFilter.
@@ -68,23 +65,12 @@ fn hostname(name: Option<String>, field: &str, reader: &mut Reader<'_>) -> Optio
 
 impl RawRedirect {
     pub(super) fn convert(self, field: &str, reader: &mut Reader<'_>) -> Redirect {
-        if let Some(scheme) = &self.scheme
-            && !matches!(scheme.as_str(), "http" | "https")
-        {
-            let message = format!("'{scheme}' is neither http nor https");
-            reader.unsupported(format!("{field}.scheme"), message);
-        }
-        let status = self.status_code.unwrap_or(DEFAULT_STATUS);
-        if !STATUSES.contains(&status) {
-            let message = format!("{status} is none of 301, 302, 303, 307 and 308");
-            reader.unsupported(format!("{field}.statusCode"), message);
-        }
         Redirect {
             scheme: self.scheme,
             hostname: hostname(self.hostname, field, reader),
             path: self.path.and_then(|path| path.convert(field, reader)),
             port: self.port.map(|port| port.0),
-            status,
+            status: self.status_code.unwrap_or(DEFAULT_STATUS),
         }
     }
 }
@@ -128,14 +114,12 @@ impl RawPathEdit {
         match self.r#type.as_str() {
             "ReplaceFullPath" => {
                 let path = self.replace_full_path?;
-                check_path(&path, &format!("{field}.path.replaceFullPath"), reader);
+                check_length(&path, &format!("{field}.path.replaceFullPath"), reader);
                 Some(PathEdit::Full(path))
             }
             "ReplacePrefixMatch" => {
                 let path = self.replace_prefix_match?;
-                if !path.is_empty() {
-                    check_path(&path, &format!("{field}.path.replacePrefixMatch"), reader);
-                }
+                check_length(&path, &format!("{field}.path.replacePrefixMatch"), reader);
                 Some(PathEdit::Prefix(path))
             }
             other => {
@@ -147,14 +131,9 @@ impl RawPathEdit {
     }
 }
 
-/// Gateway API limits the length only; anything but a path could not be sent.
-fn check_path(path: &str, field: &str, reader: &mut Reader<'_>) {
+fn check_length(path: &str, field: &str, reader: &mut Reader<'_>) {
     if path.len() > MAX_PATH {
         let message = format!("has {} bytes", path.len());
         reader.error(field, message, format!("write {MAX_PATH} bytes at most"));
-    }
-    if !path.starts_with('/') || !text::is_path(path) {
-        let message = format!("'{path}' is no absolute path; a query can't be part of it");
-        reader.unsupported(field, message);
     }
 }
