@@ -9,6 +9,7 @@ use mesh_model::{Identity, NetworkMode, ResourceName, Workload};
 use mesh_runtime::drain::{self, Drain, Trigger};
 
 use crate::identity::tls::HostIdentities;
+use crate::l7::budget::Budget;
 use crate::net::namespace::Namespace;
 
 /// A workload of this node whose processes can be reached.
@@ -23,6 +24,8 @@ pub struct LocalWorkload {
     /// Its cgroup's directory.
     pub cgroup: PathBuf,
     stop: Arc<Trigger>,
+    /// What its requests hold of the node's memory.
+    pub kept: Arc<Budget>,
     /// Stops when the workload is released.
     pub drain: Drain,
 }
@@ -51,6 +54,7 @@ impl LocalWorkload {
             namespace,
             cgroup,
             stop: Arc::new(stop),
+            kept: Arc::default(),
             drain,
         }
     }
@@ -64,6 +68,7 @@ impl LocalWorkload {
             namespace: Arc::clone(&self.namespace),
             cgroup: self.cgroup.clone(),
             stop: Arc::clone(&self.stop),
+            kept: Arc::clone(&self.kept),
             drain: self.drain.clone(),
         }
     }

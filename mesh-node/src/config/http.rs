@@ -24,6 +24,10 @@ pub struct HttpConfig {
     /// How long a client may take nothing of what is written to it.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
+    /// Largest body of a request, in bytes; absent: as large as it comes.
+    pub max_body_bytes: Option<u64>,
+    /// Bytes of bodies that are kept for one workload's requests to be sent again.
+    pub max_kept_bytes_per_workload: usize,
     /// Requests in progress on one HTTP/2 connection.
     pub max_streams_per_connection: u32,
     /// HTTP/2's window of a request's body, in bytes.
@@ -68,6 +72,8 @@ impl Default for HttpConfig {
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(300),
+            max_body_bytes: None,
+            max_kept_bytes_per_workload: 16 * 1024 * 1024,
             max_streams_per_connection: 1024,
             stream_window: 512 * 1024,
             connection_window: 4 * 1024 * 1024,

@@ -23,6 +23,7 @@ pub struct Meter {
     /// Milliseconds from the start to the last byte in either direction.
     moved: AtomicU64,
     is_sent: AtomicBool,
+    is_too_large: AtomicBool,
     end: Notify,
 }
 
@@ -32,7 +33,14 @@ pub struct Metered {
     body: Body,
     meter: std::sync::Arc<Meter>,
     tees: Vec<Tee>,
+    /// Bytes that there may still be.
+    left: u64,
 }
+
+/// There is more of the body than is taken.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body is too large")]
+struct TooLarge;
 
 // === impl Meter ===
 
@@ -45,6 +53,7 @@ impl Meter {
             received: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             is_sent: AtomicBool::new(!has_body),
+            is_too_large: AtomicBool::new(false),
             end: Notify::new(),
         }
     }
@@ -74,6 +83,11 @@ impl Meter {
     /// Whether the whole request has been read.
     pub fn is_request_read(&self) -> bool {
         self.is_sent.load(Ordering::Acquire)
+    }
+
+    /// Whether the request's body was broken off for its size.
+    pub fn is_too_large(&self) -> bool {
+        self.is_too_large.load(Ordering::Relaxed)
     }
 
     /// Waits until the whole request has been read.
@@ -113,9 +127,14 @@ impl Meter {
 // === impl Metered ===
 
 impl Metered {
-    /// The body, counted by `meter` and copied to `tees`.
-    pub fn new(body: Body, meter: std::sync::Arc<Meter>, tees: Vec<Tee>) -> Self {
-        Self { body, meter, tees }
+    /// The body, counted by `meter` and copied to `tees`; broken off when it has more than `most` bytes.
+    pub fn new(body: Body, meter: std::sync::Arc<Meter>, tees: Vec<Tee>, most: u64) -> Self {
+        Self {
+            body,
+            meter,
+            tees,
+            left: most,
+        }
     }
 }
 
@@ -131,6 +150,12 @@ impl hyper::body::Body for Metered {
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                        self.meter.is_too_large.store(true, Ordering::Relaxed);
+                        self.tees.clear();
+                        return Poll::Ready(Some(Err(BodyError::other(TooLarge))));
+                    };
+                    self.left = left;
                     self.meter.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
                     self.meter.touch();
                     self.tees.retain_mut(|tee| tee.send(data.clone()));

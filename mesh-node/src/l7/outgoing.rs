@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use super::body::BodyError;
+use super::budget::Share;
 use super::meter::Metered;
 use super::tee::Copy;
 
@@ -39,6 +40,7 @@ pub struct Replay {
     frames: Vec<Kept>,
     /// Bytes in `frames`.
     kept: usize,
+    share: Share,
     limit: usize,
     is_over: bool,
     end: End,
@@ -153,12 +155,13 @@ impl Body for Outgoing {
 // === impl Replay ===
 
 impl Replay {
-    /// The body; as long as no more than `limit` bytes of it were sent, it can be sent again.
-    pub fn new(source: Metered, limit: usize) -> Arc<Mutex<Self>> {
+    /// The body; as long as no more than `limit` bytes of it were sent, and `share` had room for them, it can be sent again.
+    pub fn new(source: Metered, limit: usize, share: Share) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             source,
             frames: Vec::new(),
             kept: 0,
+            share,
             limit,
             is_over: false,
             end: End::Open,
@@ -212,12 +215,15 @@ impl Replay {
             (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
             (None, None) => return,
         };
-        if let Kept::Data(data) = &kept {
-            self.kept += data.len();
-        }
-        if self.kept > self.limit {
+        let bytes = match &kept {
+            Kept::Data(data) => data.len(),
+            Kept::Trailers(_) => 0,
+        };
+        self.kept += bytes;
+        if self.kept > self.limit || !self.share.take(bytes) {
             self.is_over = true;
             self.frames = Vec::new();
+            self.share.clear();
             *position = usize::MAX;
             return;
         }

@@ -1,5 +1,7 @@
 //! Heads on their way through: a client's request in the form that the endpoint's protocol wants, and the answer back.
 
+use std::net::SocketAddr;
+
 use http::header::{CONNECTION, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -33,14 +35,20 @@ pub(super) fn spoken(declared: AppProtocol, client: Version, is_tunnel: bool) ->
 }
 
 /// Takes what is meant for the client's connection only out of the request, and gives it what every request in the mesh
-/// has. Returns what it wants to upgrade to.
-pub(super) fn prepare(request: &mut Parts) -> Option<HeaderValue> {
+/// has; without a host it is for the address that was `asked` for. Returns what it wants to upgrade to.
+pub(super) fn prepare(request: &mut Parts, asked: SocketAddr) -> Option<HeaderValue> {
     let upgrade = if request.version == Version::HTTP_11 {
         headers::upgrade(&request.headers).cloned()
     } else {
         None
     };
     headers::align_host(request);
+    // HTTP/1.0 needs no Host (RFC 1945 §5.2), and every later reader wants one.
+    if headers::authority(request).is_none()
+        && let Ok(host) = HeaderValue::try_from(asked.to_string())
+    {
+        request.headers.insert(HOST, host);
+    }
     headers::strip_hop_by_hop(&mut request.headers);
     headers::sanitise_trace(&mut request.headers);
     headers::request_id(&mut request.headers, || fastrand::u128(..).to_ne_bytes());

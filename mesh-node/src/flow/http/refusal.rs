@@ -67,6 +67,15 @@ impl Refusal {
         Self::new(504, flag, "the request was not answered in time")
     }
 
+    /// The request has a larger body than is taken.
+    pub(super) fn too_large() -> Self {
+        Self::new(
+            413,
+            Flag::DownstreamProtocolError,
+            "the request's body is larger than [http] max-body-bytes",
+        )
+    }
+
     /// No endpoint answered.
     pub(super) fn failed(failed: Failed) -> Self {
         let status = match failed.flag {

@@ -23,6 +23,7 @@ use super::{mirror, tunnel};
 use crate::flow::plan::Rules;
 use crate::flow::plan::rule::{Rule, Target};
 use crate::l7::body::Body;
+use crate::l7::budget::Share;
 use crate::l7::client::AnswerBody;
 use crate::l7::meter::{Meter, Metered};
 use crate::l7::outgoing::Replay;
@@ -41,8 +42,12 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>)
     let meter = Arc::new(Meter::new(started, !body.is_end_stream()));
     let mut exchange = Box::new(Exchange::new(connection, &head, Arc::clone(&meter), started));
     // What the client may change its mind about, and hyper needs no more.
-    let upgrade = head::prepare(&mut head);
+    let upgrade = head::prepare(&mut head, connection.asked);
     exchange.identify(&head.headers);
+    let most = connection.context.http.max_body_bytes.unwrap_or(u64::MAX);
+    if body.size_hint().lower() > most {
+        return refuse(exchange, Refusal::too_large());
+    }
     let rule = match rule_for(connection, &mut head, &mut exchange) {
         Ok(rule) => rule,
         Err(refusal) => return refuse(exchange, refusal),
@@ -195,10 +200,23 @@ async fn forward(
         &head,
         !body.is_end_stream(),
     );
+    let most = exchange
+        .connection
+        .context
+        .http
+        .max_body_bytes
+        .unwrap_or(u64::MAX);
+    let body = (!body.is_end_stream()).then(|| Metered::new(body, Arc::clone(meter), tees, most));
     let mut sendable = Sendable {
         hash: hash(&backend, &head, &exchange.connection),
         affinity: affinity.and_then(|(_, known)| known),
-        body: sendable_body(body, meter, tees, &backend, policy.retry.is_some(), &head),
+        body: sendable_body(
+            body,
+            &exchange.connection,
+            &backend,
+            &head,
+            policy.retry.is_some(),
+        ),
         head,
         upgrade,
     };
@@ -217,6 +235,7 @@ async fn forward(
     };
     match result {
         Ok((answer, lease)) => pass_on(exchange, (answer, lease), &sendable, &after, late),
+        Err(_) if meter.is_too_large() => refuse(exchange, Refusal::too_large()),
         Err(refusal) => {
             if refusal.status == 504 {
                 exchange.attempt_over(crate::resilience::Outcome::Timeout);
@@ -248,22 +267,22 @@ fn admit(exchange: &mut Exchange, target: &Target) -> Result<Arc<Backend>, Refus
 
 /// The body as attempts take it: kept for another one where there may be one after it was sent.
 fn sendable_body(
-    body: Body,
-    meter: &Arc<Meter>,
-    tees: Vec<crate::l7::tee::Tee>,
+    body: Option<Metered>,
+    connection: &Connection,
     backend: &Backend,
-    is_retried: bool,
     head: &Parts,
+    is_retried: bool,
 ) -> SendableBody {
-    if body.is_end_stream() {
+    let Some(body) = body else {
         return SendableBody::Empty;
-    }
-    let metered = Metered::new(body, Arc::clone(meter), tees);
+    };
     // An HTTP/2 endpoint that leaves refuses streams whose body is on its way already.
     if is_retried || spoken(backend.protocol(), head.version, false) == Spoken::Http2 {
-        return SendableBody::Again(Replay::new(metered, MAX_REPLAY));
+        let most = connection.context.http.max_kept_bytes_per_workload;
+        let share = Share::new(&connection.local.kept, most);
+        return SendableBody::Again(Replay::new(body, MAX_REPLAY, share));
     }
-    SendableBody::Once(Some(metered))
+    SendableBody::Once(Some(body))
 }
 
 /// Passes an endpoint's answer on.

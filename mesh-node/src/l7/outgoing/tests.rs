@@ -19,8 +19,11 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
 
 fn replay(frames: Vec<Result<Frame<Bytes>, BodyError>>, limit: usize) -> (Arc<Mutex<Replay>>, Arc<Meter>) {
     let meter = Arc::new(Meter::new(Instant::now(), true));
-    let metered = Metered::new(body(frames), Arc::clone(&meter), Vec::new());
-    (Replay::new(metered, limit), meter)
+    let metered = Metered::new(body(frames), Arc::clone(&meter), Vec::new(), u64::MAX);
+    (
+        Replay::new(metered, limit, Share::new(&Arc::default(), 1000)),
+        meter,
+    )
 }
 
 async fn read(outgoing: Outgoing) -> Result<String, BodyError> {
@@ -40,7 +43,11 @@ async fn every_attempt_sees_the_whole_body() {
     assert_eq!(frame.into_data().unwrap(), "one");
     assert!(replay.lock().can_repeat());
     assert_eq!(read(Outgoing::again(&replay)).await.unwrap(), "onetwo+trailers");
-    assert_eq!(read(first).await.unwrap(), "two+trailers", "the first attempt may go on all the same");
+    assert_eq!(
+        read(first).await.unwrap(),
+        "two+trailers",
+        "the first attempt may go on all the same"
+    );
     assert_eq!(meter.sent(), 6, "what is sent again is counted once");
     assert!(meter.is_request_read());
 }
@@ -51,8 +58,23 @@ async fn more_than_is_kept_goes_through_once() {
     let first = Outgoing::again(&replay);
     assert_eq!(read(first).await.unwrap(), "123456789");
     assert!(!replay.lock().can_repeat());
-    assert!(read(Outgoing::again(&replay)).await.is_err(), "another attempt must not see a part");
+    assert!(
+        read(Outgoing::again(&replay)).await.is_err(),
+        "another attempt must not see a part"
+    );
     assert_eq!(meter.sent(), 9);
+}
+
+#[tokio::test]
+async fn a_workload_with_much_kept_has_its_next_body_sent_once() {
+    let budget = Arc::default();
+    let mut others = Share::new(&budget, 10);
+    assert!(others.take(8));
+    let meter = Arc::new(Meter::new(Instant::now(), true));
+    let metered = Metered::new(body(vec![data("one"), data("two")]), meter, Vec::new(), u64::MAX);
+    let replay = Replay::new(metered, 100, Share::new(&budget, 10));
+    assert_eq!(read(Outgoing::again(&replay)).await.unwrap(), "onetwo");
+    assert!(!replay.lock().can_repeat());
 }
 
 #[tokio::test]
@@ -68,13 +90,36 @@ async fn a_body_that_breaks_off_is_never_taken_for_a_whole_one() {
 async fn a_copy_has_everything_or_breaks_off() {
     let meter = Arc::new(Meter::new(Instant::now(), true));
     let (tee, copy) = tee::channel();
-    let metered = Metered::new(body(vec![data("one"), data("two")]), Arc::clone(&meter), vec![tee]);
+    let metered = Metered::new(
+        body(vec![data("one"), data("two")]),
+        Arc::clone(&meter),
+        vec![tee],
+        u64::MAX,
+    );
     assert_eq!(read(Outgoing::once(metered)).await.unwrap(), "onetwo");
     assert_eq!(read(Outgoing::copy(copy)).await.unwrap(), "onetwo");
 
     let (tee, copy) = tee::channel();
     let many = (0..100).map(|_| data("x")).collect();
-    let metered = Metered::new(body(many), meter, vec![tee]);
-    assert_eq!(read(Outgoing::once(metered)).await.unwrap().len(), 100, "the request itself is not held up");
+    let metered = Metered::new(body(many), meter, vec![tee], u64::MAX);
+    assert_eq!(
+        read(Outgoing::once(metered)).await.unwrap().len(),
+        100,
+        "the request itself is not held up"
+    );
     assert!(read(Outgoing::copy(copy)).await.is_err(), "the copy fell behind");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_breaks_off() {
+    let meter = Arc::new(Meter::new(Instant::now(), true));
+    let metered = Metered::new(
+        body(vec![data("one"), data("two")]),
+        Arc::clone(&meter),
+        Vec::new(),
+        5,
+    );
+    assert!(read(Outgoing::once(metered)).await.is_err());
+    assert!(meter.is_too_large());
+    assert_eq!(meter.sent(), 3);
 }
