@@ -42,6 +42,10 @@ pub struct NodeSettings {
     pub log_filter: String,
     /// Which connections are written: `all`, `failures` or `off`.
     pub access_log: String,
+    /// Which requests are written: `all`, `failures` or `off`.
+    pub request_log: String,
+    /// How long series of what is gone stay, such as `10m`.
+    pub series_retention: String,
 }
 
 /// A node with its proxy.
@@ -65,6 +69,8 @@ impl Default for NodeSettings {
             drain_deadline: "2s".to_owned(),
             log_filter: "info".to_owned(),
             access_log: "all".to_owned(),
+            request_log: "failures".to_owned(),
+            series_retention: "10m".to_owned(),
         }
     }
 }
@@ -335,7 +341,12 @@ impl NodeSettings {
             "[log]\nfilter = \"{}\"\nformat = \"text\"\n",
             self.log_filter
         )?;
-        writeln!(text, "[access-log]\nconnections = \"{}\"", self.access_log)?;
+        writeln!(text, "[metrics]\nseries-retention = \"{}\"\n", self.series_retention)?;
+        writeln!(
+            text,
+            "[access-log]\nconnections = \"{}\"\nrequests = \"{}\"",
+            self.access_log, self.request_log
+        )?;
         Ok(text)
     }
 }

@@ -119,6 +119,12 @@ const PROGRAMS: &[Program] = &[
         &[&["openssh-client"]],
     ),
     program(
+        "prometheus",
+        "scrapes the metrics in the tests",
+        Purpose::Test,
+        &[&["prometheus"]],
+    ),
+    program(
         "openssl",
         "makes the certificates that must be refused",
         Purpose::Test,
