@@ -17,7 +17,10 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 /// The file's name; its number is the format's.
-const FILE: &str = "configuration.v2";
+const FILE: &str = "configuration.v3";
+/// The name of the former format, which had no routes. It is read where there is no other, so that an upgrade while the
+/// control plane is away goes on with what was in force, and removed once there is a new one.
+const FORMER_FILE: &str = "configuration.v2";
 /// Largest file that is read, in bytes: some hundred thousand workloads.
 const MAX_SIZE: u64 = 256 * 1024 * 1024;
 /// Resources in a response, as many as the control plane sends at once.
@@ -58,6 +61,7 @@ pub enum CacheError {
 #[derive(Debug, Clone)]
 pub struct Cache {
     path: PathBuf,
+    former: PathBuf,
 }
 
 /// Writes, and digests what it writes.
@@ -74,6 +78,7 @@ impl Cache {
         fs::create_dir_all(state_directory)?;
         Ok(Self {
             path: state_directory.join(FILE),
+            former: state_directory.join(FORMER_FILE),
         })
     }
 
@@ -85,44 +90,8 @@ impl Cache {
     /// Hands over what was kept, response by response; nothing when there is no file. The file has been checked as a
     /// whole before the first.
     pub fn load(&self, mut take: impl FnMut(DeltaDiscoveryResponse)) -> Result<(), CacheError> {
-        let read = |source| CacheError::Read {
-            path: self.path.clone(),
-            source,
-        };
-        let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.map_err(read)?,
-        };
-        let size = file.metadata().map_err(read)?.len();
-        if size > MAX_SIZE {
-            return Err(CacheError::TooLarge {
-                path: self.path.clone(),
-            });
-        }
-        let Some(mut left) = size.checked_sub(DIGEST as u64) else {
-            return Err(self.damaged("it is cut short"));
-        };
-        if !is_intact(&file, left).map_err(read)? {
-            return Err(self.damaged("its checksum is wrong"));
-        }
-        file.rewind().map_err(read)?;
-        let mut file = BufReader::new(file);
-        let mut bytes = Vec::new();
-        while left > 0 {
-            let mut length = [0; LENGTH];
-            file.read_exact(&mut length).map_err(read)?;
-            let length = u64::from(u32::from_be_bytes(length));
-            left = left
-                .checked_sub(length + LENGTH as u64)
-                .ok_or_else(|| self.damaged("a length in it is wrong"))?;
-            bytes.clear();
-            Read::by_ref(&mut file)
-                .take(length)
-                .read_to_end(&mut bytes)
-                .map_err(read)?;
-            let response = DeltaDiscoveryResponse::decode(bytes.as_slice())
-                .map_err(|error| self.damaged(&error.to_string()))?;
-            take(response);
+        if !load(&self.path, &mut take)? {
+            load(&self.former, &mut take)?;
         }
         Ok(())
     }
@@ -148,15 +117,60 @@ impl Cache {
         inner.write_all(&digest.finalize())?;
         let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        fs::rename(&partial, &self.path)
-    }
-
-    fn damaged(&self, reason: &str) -> CacheError {
-        CacheError::Damaged {
-            path: self.path.clone(),
-            reason: reason.to_owned(),
+        fs::rename(&partial, &self.path)?;
+        match fs::remove_file(&self.former) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
+}
+
+/// Reads a file; gives whether there is one.
+fn load(path: &Path, take: &mut impl FnMut(DeltaDiscoveryResponse)) -> Result<bool, CacheError> {
+    let read = |source| CacheError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let damaged = |reason: &str| CacheError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(read)?,
+    };
+    let size = file.metadata().map_err(read)?.len();
+    if size > MAX_SIZE {
+        return Err(CacheError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let Some(mut left) = size.checked_sub(DIGEST as u64) else {
+        return Err(damaged("it is cut short"));
+    };
+    if !is_intact(&file, left).map_err(read)? {
+        return Err(damaged("its checksum is wrong"));
+    }
+    file.rewind().map_err(read)?;
+    let mut file = BufReader::new(file);
+    let mut bytes = Vec::new();
+    while left > 0 {
+        let mut length = [0; LENGTH];
+        file.read_exact(&mut length).map_err(read)?;
+        let length = u64::from(u32::from_be_bytes(length));
+        left = left
+            .checked_sub(length + LENGTH as u64)
+            .ok_or_else(|| damaged("a length in it is wrong"))?;
+        bytes.clear();
+        Read::by_ref(&mut file)
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(read)?;
+        let response =
+            DeltaDiscoveryResponse::decode(bytes.as_slice()).map_err(|error| damaged(&error.to_string()))?;
+        take(response);
+    }
+    Ok(true)
 }
 
 /// Whether the first `size` bytes have the digest that follows them.
@@ -208,7 +222,7 @@ impl<W: Write> Digesting<W> {
 
 #[cfg(test)]
 mod tests {
-    use mesh_model::{Change, fixture};
+    use mesh_model::{Change, HttpMatch, fixture};
 
     use super::*;
     use crate::sync::session::Session;
@@ -216,7 +230,7 @@ mod tests {
     /// More than fit in one response.
     const MANY: usize = CHUNK + 1;
 
-    fn load(cache: &Cache) -> Result<(Snapshot, Session), CacheError> {
+    fn restored(cache: &Cache) -> Result<(Snapshot, Session), CacheError> {
         let (mut snapshot, mut session) = (Snapshot::default(), Session::default());
         cache.load(|response| snapshot = snapshot.apply(session.restore(response)))?;
         Ok((snapshot, session))
@@ -224,7 +238,15 @@ mod tests {
 
     fn stored(directory: &Path) -> (Cache, Snapshot) {
         let cache = Cache::open(directory).unwrap();
-        let mut changes = vec![Change::Service(fixture::service("shop/web", "10.96.0.1", &[80]))];
+        let rule = fixture::http_rule(
+            "shop/canary#0",
+            vec![HttpMatch::any()],
+            vec![fixture::invalid_backend(1)],
+        );
+        let mut changes = vec![
+            Change::Service(fixture::service("shop/web", "10.96.0.1", &[80])),
+            Change::Routes(fixture::http_routes("shop/web", 80, vec![rule])),
+        ];
         changes.extend((0..MANY).map(|number| {
             Change::Workload(fixture::workload(&format!("shop/web-{number}"), "a", "10.0.0.1"))
         }));
@@ -237,7 +259,7 @@ mod tests {
     fn gives_back_what_it_was_given() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(
-            load(&Cache::open(directory.path()).unwrap())
+            restored(&Cache::open(directory.path()).unwrap())
                 .unwrap()
                 .0
                 .services()
@@ -245,16 +267,30 @@ mod tests {
             0
         );
         let (cache, snapshot) = stored(directory.path());
-        let (restored, session) = load(&cache).unwrap();
-        assert_eq!(restored.workloads().count(), MANY);
-        assert!(
-            snapshot
-                .workloads()
-                .all(|w| restored.workload(&w.name) == Some(w))
-        );
-        assert_eq!(restored.services().count(), 1);
+        let (again, session) = restored(&cache).unwrap();
+        assert_eq!(again.workloads().count(), MANY);
+        assert!(snapshot.workloads().all(|w| again.workload(&w.name) == Some(w)));
+        assert_eq!(again.services().count(), 1);
+        let web = "shop/web".parse().unwrap();
+        assert_eq!(again.routes(&web), snapshot.routes(&web));
         assert!(session.version(ResourceType::Workload, "shop/web-0").is_some());
         assert!(!session.is_complete());
+    }
+
+    #[test]
+    fn goes_on_with_the_former_format_until_it_has_written_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, snapshot) = stored(directory.path());
+        fs::rename(&cache.path, &cache.former).unwrap();
+        assert_eq!(restored(&cache).unwrap().0.workloads().count(), MANY);
+        cache.store(&snapshot).unwrap();
+        assert!(cache.path.exists() && !cache.former.exists());
+        assert_eq!(restored(&cache).unwrap().0.workloads().count(), MANY);
+        fs::write(&cache.former, "damaged").unwrap();
+        assert!(
+            restored(&cache).is_ok(),
+            "nobody looks at it where there is a new one"
+        );
     }
 
     #[test]
@@ -276,7 +312,7 @@ mod tests {
         ];
         for bytes in damaged {
             fs::write(&cache.path, bytes).unwrap();
-            let error = load(&cache).unwrap_err();
+            let error = restored(&cache).unwrap_err();
             assert!(matches!(error, CacheError::Damaged { .. }), "{error}");
         }
     }

@@ -69,7 +69,8 @@ impl Client {
             Ok(()) => {
                 let snapshot = self.store.load();
                 let (workloads, services) = (snapshot.workloads().count(), snapshot.services().count());
-                tracing::info!(workloads, services, "configuration restored from disk");
+                let routed = snapshot.all_routes().count();
+                tracing::info!(workloads, services, routed, "configuration restored from disk");
                 self.status.lock().is_stale = true;
                 self.configured.met();
             }

@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::wire::envoy::config::core::v3::Node;
-use mesh_api::wire::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_api::wire::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
+};
 use mesh_api::wire::google::rpc::Status;
 use mesh_api::{ResourceType, WILDCARD, decode, decode_removal};
-use mesh_model::{Diff, NodeName};
+use mesh_model::{Change, Diff, NodeName};
+
+use super::usable;
 
 /// gRPC's INVALID_ARGUMENT, with which a response is refused.
 const INVALID_ARGUMENT: i32 = 3;
@@ -20,7 +24,7 @@ const MAX_FAULTS: usize = 10;
 #[derive(Debug, Default)]
 pub struct Session {
     versions: BTreeMap<ResourceType, BTreeMap<String, String>>,
-    /// Types for which this stream has brought at least one response.
+    /// Types of which this stream has brought everything.
     answered: BTreeSet<ResourceType>,
 }
 
@@ -77,7 +81,11 @@ impl Session {
                 refusal: Some(refusal),
             };
         };
-        self.answered.insert(resource_type);
+        // A large state comes in parts, and only the last one says of which state it is (xDS protocol,
+        // `system_version_info`): before it, what is missing may only be on its way.
+        if !response.system_version_info.is_empty() {
+            self.answered.insert(resource_type);
+        }
         let versions = self.versions.entry(resource_type).or_default();
         let mut changes = Vec::new();
         let mut faults = Vec::new();
@@ -91,12 +99,12 @@ impl Session {
             }
         }
         for resource in response.resources {
-            match decode(resource_type, &resource) {
+            match take(resource_type, &resource) {
                 Ok(change) => {
                     versions.insert(resource.name, resource.version);
                     changes.push(change);
                 }
-                Err(error) => faults.push(format!("{}: {error}", resource.name)),
+                Err(fault) => faults.push(format!("{}: {fault}", resource.name)),
             }
         }
         let refusal = describe(&faults);
@@ -116,7 +124,7 @@ impl Session {
         was_complete
     }
 
-    /// Whether this stream has answered for every type: the state is the control plane's, and not the disk's.
+    /// Whether this stream has brought everything of every type: the state is the control plane's, and not the disk's.
     pub fn is_complete(&self) -> bool {
         ResourceType::ALL
             .iter()
@@ -137,6 +145,13 @@ impl Session {
         self.answered.clear();
         handled.diff
     }
+}
+
+/// Decodes a resource that this node can work with; gives what is wrong with any other.
+fn take(resource_type: ResourceType, resource: &Resource) -> Result<Change, String> {
+    let change = decode(resource_type, resource).map_err(|error| error.to_string())?;
+    usable::check(&change).map_err(|error| error.to_string())?;
+    Ok(change)
 }
 
 fn refuse(message: &str) -> Status {
@@ -166,7 +181,7 @@ fn describe(faults: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use mesh_api::EncodedResource;
-    use mesh_model::{Change, fixture};
+    use mesh_model::{HttpMatch, PathMatch, fixture};
 
     use super::*;
 
@@ -232,6 +247,46 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_do_not_compile_leave_those_before_in_force() {
+        let routes = |service: &str, path: &str| {
+            let matching = HttpMatch {
+                path: PathMatch::Regex(path.to_owned()),
+                ..HttpMatch::any()
+            };
+            let rule = fixture::http_rule(
+                "shop/items#0",
+                vec![matching],
+                vec![fixture::backend("shop/v1", 80, 1)],
+            );
+            EncodedResource::routes(&fixture::http_routes(service, 80, vec![rule]))
+        };
+        let good = routes("shop/web", "/items/[0-9]+");
+        let mut session = Session::default();
+        let handled = session.handle(response(ResourceType::Routes, std::slice::from_ref(&good), &[]));
+        assert_eq!((handled.refusal, handled.diff.changes.len()), (None, 1));
+        let other = routes("shop/other", "/a");
+        let handled = session.handle(response(
+            ResourceType::Routes,
+            &[routes("shop/web", "/items/("), other],
+            &[],
+        ));
+        let detail = handled.reply.error_detail.unwrap().message;
+        assert!(
+            detail.starts_with("shop/web: ") && detail.contains("/items/("),
+            "{detail}"
+        );
+        assert!(
+            matches!(handled.diff.changes.as_slice(), [Change::Routes(routes)] if routes.service.name() == "other"),
+            "the good ones of a bad response count: {:?}",
+            handled.diff
+        );
+        assert_eq!(
+            session.version(ResourceType::Routes, "shop/web"),
+            Some(good.version.as_str())
+        );
+    }
+
+    #[test]
     fn refuses_a_type_that_was_not_asked_for() {
         let message = DeltaDiscoveryResponse {
             type_url: "x".to_owned(),
@@ -242,11 +297,16 @@ mod tests {
     }
 
     #[test]
-    fn is_complete_when_every_type_was_answered() {
+    fn is_complete_when_the_last_part_of_every_type_came() {
         let mut session = Session::default();
         for resource_type in ResourceType::ALL {
+            let part = response(resource_type, &[], &[]);
+            session.handle(part.clone());
             assert!(!session.is_complete());
-            session.handle(response(resource_type, &[], &[]));
+            session.handle(DeltaDiscoveryResponse {
+                system_version_info: "1".to_owned(),
+                ..part
+            });
         }
         assert!(session.is_complete());
         session.open(&NodeName::new("a").unwrap());
