@@ -1,12 +1,13 @@
 //! `cargo xtask run`: a mesh of two nodes on this machine, to watch and to try by hand.
 //!
-//! Owns what is shown. What runs where is `run/demo.rs`; everything that is made belongs to the harness, whose guard
-//! removes it even when this process is killed.
+//! Owns what is shown. What runs where is the harness' `demo`, who calls whom `run/demo.rs`; everything that is made belongs to
+//! the harness, whose guard removes it even when this process is killed.
 
 mod demo;
 mod guide;
 mod proof;
 mod stop;
+mod traffic;
 mod view;
 
 use anyhow::{Result, bail, ensure};
@@ -17,14 +18,15 @@ use demo::Demo;
 
 const EXAMPLES: &str = "Examples, as root (sudo -E env \"PATH=$PATH\" ...):
   cargo xtask run                         # watch; Ctrl-C removes every trace
-  cargo xtask run --once                  # check that traffic flows over mutual TLS, and end
+  cargo xtask run --once                  # check that traffic flows as it should, and end
   cargo xtask run --once --output json";
 
 /// What to show.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Check that traffic flows through both proxies over mutual TLS, print a summary and end
+    /// Check that traffic flows through both proxies over mutual TLS and that the examples do what they say, print a
+    /// summary and end
     #[arg(long)]
     once: bool,
     /// The form of --once's summary
@@ -48,7 +50,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     );
     setup::ensure(Purpose::Run)?;
     build::release()?;
-    let demo = command::step("start a control plane, two nodes and four workloads", Demo::start)?;
+    let demo = command::step(
+        "start a control plane, two nodes and their workloads",
+        Demo::start,
+    )?;
     if arguments.once {
         return once(demo, arguments.output);
     }
@@ -67,7 +72,7 @@ fn once(demo: Demo, output: Output) -> Result<()> {
     let logs = if proof.holds() {
         String::new()
     } else {
-        demo.mesh.logs()
+        demo.world.mesh.logs()
     };
     drop(demo);
     match output {

@@ -145,8 +145,10 @@ async fn one(
     *kept = Some(connection);
     let mut what = head.status.as_u16().to_string();
     for name in ["x-version", "x-mesh-error"] {
-        if let Some(value) = head.headers.get(name) {
-            write!(what, " {}", String::from_utf8_lossy(value.as_bytes()))?;
+        // The proxy's code alone: in words the answer says more.
+        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(word) = value.and_then(|value| value.split_whitespace().next()) {
+            write!(what, " {word}")?;
         }
     }
     Ok(what)

@@ -9,6 +9,7 @@
 
 pub mod binaries;
 pub mod control;
+pub mod demo;
 pub mod http;
 pub mod manifest;
 pub mod mesh;

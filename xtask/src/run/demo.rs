@@ -1,21 +1,16 @@
-//! The demo's mesh: the manifests of examples/demo, and mesh-echo as every workload.
+//! Who calls whom in the demo, and which examples are in force in it. What runs where is the harness'.
 
-use std::fs;
-use std::time::Duration;
+use anyhow::Result;
+use mesh_harness::{Process, demo};
 
-use anyhow::{Context as _, Result};
-use mesh_harness::{Mesh, Process, Workload};
-
-use crate::workspace;
-
-/// Where the manifests are, below the workspace's root.
+/// Where the manifests of the demo itself are, below the workspace's root.
 pub(super) const MANIFESTS: &str = "examples/demo";
-/// Stands in the manifests for the run's prefix.
-const PREFIX: &str = "${PREFIX}";
-/// mesh-echo listens at once.
-const LISTENING: Duration = Duration::from_secs(10);
+/// The examples that are in force from the start: folders of examples.
+pub(super) const EXAMPLES: [&str; 4] = ["canary", "ab-testing", "retries", "outlier"];
+/// Who calls the Services of HTTP: on node-a, whose metrics tell of these calls.
+pub(super) const BROWSER: &str = "shop/frontend";
 
-/// A client of the demo and the Service that it calls for as long as the demo runs.
+/// A client of bytes and the Service that it calls for as long as the demo runs.
 pub(super) struct Call {
     pub(super) client: &'static str,
     pub(super) service: &'static str,
@@ -26,7 +21,16 @@ pub(super) struct Call {
     keep_alive: bool,
 }
 
-/// Everybody who calls: between nodes, within each, out of a pod and out of a node's own network.
+/// A client of HTTP and what it asks for as long as the demo runs.
+pub(super) struct Get {
+    pub(super) service: &'static str,
+    pub(super) url: &'static str,
+    /// A header, or none.
+    pub(super) header: Option<&'static str>,
+    interval: &'static str,
+}
+
+/// Everybody who sends bytes: between nodes, within each, out of a pod and out of a node's own network.
 pub(super) const CALLS: [Call; 5] = [
     call("shop/frontend", "shop/catalog", "10.96.0.1:80", "hbone", true),
     call("shop/frontend", "shop/cart", "10.96.0.2:80", "local", true),
@@ -35,12 +39,20 @@ pub(super) const CALLS: [Call; 5] = [
     call("bank/ledger", "shop/cart", "10.96.0.2:80", "hbone", false),
 ];
 
+/// What is asked for by HTTP. Retries stay below the ten a second that their budget always allows.
+pub(super) const GETS: [Get; 5] = [
+    get("shop/web", "http://10.96.0.4/", None, "25ms"),
+    get("shop/search", "http://10.96.0.7/", None, "100ms"),
+    get("shop/search", "http://10.96.0.7/", Some("x-group: b"), "100ms"),
+    get("shop/stock", "http://10.96.0.10/", None, "100ms"),
+    get("shop/prices", "http://10.96.0.11/", None, "100ms"),
+];
+
 /// A running demo. Fields are dropped in this order: the clients first.
 pub(super) struct Demo {
     pub(super) callers: Vec<Process>,
-    servers: Vec<Process>,
-    pub(super) workloads: Vec<(&'static str, &'static str, Workload)>,
-    pub(super) mesh: Mesh,
+    pub(super) browsers: Vec<Process>,
+    pub(super) world: demo::Demo,
 }
 
 const fn call(
@@ -59,80 +71,49 @@ const fn call(
     }
 }
 
+const fn get(
+    service: &'static str,
+    url: &'static str,
+    header: Option<&'static str>,
+    interval: &'static str,
+) -> Get {
+    Get {
+        service,
+        url,
+        header,
+        interval,
+    }
+}
+
 impl Demo {
-    /// Brings everything up, and waits until every workload is in the mesh.
+    /// Brings everything up with the examples in force, and begins to call.
     pub(super) fn start() -> Result<Self> {
-        let mut mesh = Mesh::builder().node("node-a").node("node-b").prepare()?;
-        // The addresses in the manifests follow from this order.
-        let workloads = vec![
-            ("shop/frontend", "node-a", mesh.add_pod("node-a", "frontend")?),
-            ("shop/cart", "node-a", mesh.add_pod("node-a", "cart")?),
-            ("shop/catalog", "node-b", mesh.add_pod("node-b", "catalog")?),
-            (
-                "bank/ledger",
-                "node-b",
-                mesh.add_host_workload("node-b", "ledger")?,
-            ),
-        ];
-        write_manifests(&mesh)?;
-        mesh.start_nodes()?;
-        for (name, node, _) in &workloads {
-            mesh.node(node)?.wait_captured(name)?;
-        }
-        for node in &mesh.nodes {
-            for service in ["shop/catalog", "shop/cart", "bank/ledger"] {
-                node.wait_service(service, 1)?;
-            }
-        }
         let mut demo = Self {
             callers: Vec::new(),
-            servers: Vec::new(),
-            workloads,
-            mesh,
+            browsers: Vec::new(),
+            world: demo::Demo::start()?,
         };
-        for (name, port) in [("shop/cart", 7000), ("shop/catalog", 7000), ("bank/ledger", 7100)] {
-            let server = demo.serve(name, port)?;
-            demo.servers.push(server);
+        for example in EXAMPLES {
+            demo.world.apply(example)?;
         }
         for call in &CALLS {
             let caller = demo.call(call)?;
             demo.callers.push(caller);
         }
+        for (number, get) in GETS.iter().enumerate() {
+            let browser = demo.get(number, get)?;
+            demo.browsers.push(browser);
+        }
         Ok(demo)
     }
 
-    /// A workload by `namespace/name`.
-    pub(super) fn workload(&self, name: &str) -> Result<&Workload> {
-        let found = self.workloads.iter().find(|(known, ..)| *known == name);
-        found
-            .map(|(.., workload)| workload)
-            .with_context(|| format!("the demo has no workload {name}"))
-    }
-
-    fn serve(&self, name: &str, port: u16) -> Result<Process> {
-        let workload = self.workload(name)?;
-        let program = workload.place.our_program("mesh-echo")?;
-        let process = program
-            .args(["serve", "--listen", &format!("[::]:{port}"), "--name", name])
-            .spawn()?;
-        workload.place.wait_listening(port, LISTENING)?;
-        Ok(process)
-    }
-
     fn call(&self, call: &Call) -> Result<Process> {
-        let place = &self.workload(call.client)?.place;
+        let place = &self.world.workload(call.client)?.place;
         // A log of its own for each caller of a workload.
         let name = format!("call-{}", call.service.replace('/', "-"));
         let program = place.program_at(&name, &mesh_harness::binaries::ours("mesh-echo")?);
-        let program = program.args([
-            "call",
-            call.address,
-            "--forever",
-            "--interval",
-            "100ms",
-            "--size",
-            "4096",
-        ]);
+        let program = program.args(["call", call.address, "--forever"]);
+        let program = program.args(["--interval", "100ms", "--size", "4096"]);
         let program = if call.keep_alive {
             program.arg("--keep-alive")
         } else {
@@ -140,19 +121,13 @@ impl Demo {
         };
         program.spawn()
     }
-}
 
-/// Copies the manifests to where the control plane reads them, with the run's prefix.
-fn write_manifests(mesh: &Mesh) -> Result<()> {
-    let folder = workspace::root().join(MANIFESTS);
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        mesh.manifests
-            .write(name, &text.replace(PREFIX, mesh.topology.prefix()))?;
+    fn get(&self, number: usize, get: &Get) -> Result<Process> {
+        let place = &self.world.workload(BROWSER)?.place;
+        let name = format!("get-{}-{number}", get.service.replace('/', "-"));
+        let program = place.program_at(&name, &mesh_harness::binaries::ours("mesh-echo")?);
+        let program = program.args(["get", get.url, "--forever", "--interval", get.interval]);
+        let header = get.header.into_iter().flat_map(|header| ["--header", header]);
+        program.args(header).spawn()
     }
-    Ok(())
 }

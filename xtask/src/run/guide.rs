@@ -2,12 +2,29 @@
 
 use mesh_harness::binaries;
 
-use super::demo::{CALLS, Demo, MANIFESTS};
+use crate::workspace;
+
+use super::demo::{BROWSER, CALLS, Demo, EXAMPLES, GETS, MANIFESTS};
 
 pub(super) fn print(demo: &Demo) {
-    let mesh = &demo.mesh;
+    who_is_where(demo);
+    who_calls_whom();
+    println!("\ntry it by hand, as root in another terminal:");
+    by_hand(demo);
+    let mesh = &demo.world.mesh;
+    println!("  # the link between the nodes: ciphertext at port 15008, and the control plane's stream");
     println!(
-        "\nwhat runs where (manifests: {MANIFESTS}, in use: {})",
+        "  nsenter --net={} tcpdump -ni br0 -c 20 tcp",
+        mesh.topology.fabric().netns().path().display()
+    );
+    println!("\nlogs: {}\n", mesh.topology.folder().join("logs").display());
+}
+
+fn who_is_where(demo: &Demo) {
+    let mesh = &demo.world.mesh;
+    println!(
+        "\nwhat runs where (manifests: {MANIFESTS} and examples/{{{}}}, in use: {})",
+        EXAMPLES.join(","),
         mesh.manifests.folder().display()
     );
     for node in &mesh.nodes {
@@ -17,7 +34,9 @@ pub(super) fn print(demo: &Demo) {
             node.node.name,
             node.node.proxy.netns().name()
         );
-        for (name, _, workload) in demo.workloads.iter().filter(|(_, on, _)| *on == node.node.name) {
+        let members = demo.world.members.iter();
+        for member in members.filter(|member| member.node == node.node.name) {
+            let workload = &member.workload;
             let [v4, v6] = workload.addresses;
             let network = if workload.host_network {
                 "the node's network"
@@ -25,11 +44,14 @@ pub(super) fn print(demo: &Demo) {
                 workload.place.netns().name()
             };
             println!(
-                "    {name:<14} {v4}, {v6}  in {network}, cgroup {}",
-                workload.cgroup
+                "    {:<14} {v4}, {v6}  in {network}, cgroup {}",
+                member.name, workload.cgroup
             );
         }
     }
+}
+
+fn who_calls_whom() {
     println!("who calls whom, ten times a second");
     for call in &CALLS {
         println!(
@@ -37,32 +59,47 @@ pub(super) fn print(demo: &Demo) {
             call.client, call.service, call.address
         );
     }
+    println!("who asks whom by HTTP");
+    for get in &GETS {
+        let header = get
+            .header
+            .map(|header| format!(" with {header}"))
+            .unwrap_or_default();
+        println!("    {BROWSER:<14} -> {:<13} at {}{header}", get.service, get.url);
+    }
+}
+
+fn by_hand(demo: &Demo) {
+    let mesh = &demo.world.mesh;
     let (meshctl, echo) = (path("meshctl"), path("mesh-echo"));
-    println!("\ntry it by hand, as root in another terminal:");
     for node in &mesh.nodes {
+        // The workload's own namespace is entered by meshctl; the node's makes its admin listener reachable.
         let enter = format!("nsenter --net={}", node.node.proxy.netns().path().display());
         println!("  # {}", node.node.name);
         println!("  {enter} {meshctl} status");
         println!("  {enter} {meshctl} connections");
         if node.node.name == "node-a" {
-            // The workload's own namespace is entered by meshctl; the node's makes its admin listener reachable.
-            println!(
-                "  {enter} {meshctl} run --workload shop/frontend -- {echo} call 10.96.0.3:80 --count 3"
-            );
-            println!(
-                "  {enter} {meshctl} run --workload shop/frontend -- sh   # any program is a workload now"
-            );
+            let run = format!("{enter} {meshctl} run --workload {BROWSER} --");
+            println!("  {run} {echo} call 10.96.0.3:80 --count 3");
+            for get in &GETS {
+                let header = get
+                    .header
+                    .map(|header| format!(" --header '{header}'"))
+                    .unwrap_or_default();
+                println!("  {run} {echo} get {} --count 100{header}", get.url);
+            }
+            println!("  {run} sh   # any program is a workload now");
         } else {
             println!("  {enter} {meshctl} run --workload bank/ledger -- {echo} call 10.96.0.1:80 --count 3");
         }
-        println!("  {enter} curl -s http://127.0.0.1:15020/metrics | grep ^mesh_node_connections");
+        println!("  {enter} curl -s http://127.0.0.1:15020/metrics | grep ^mesh_node_requests");
     }
-    println!("  # the link between the nodes: ciphertext at port 15008, and the control plane's stream");
+    println!("  # one more example; each has a README. The weights of canary-route.yaml may be changed there, too");
     println!(
-        "  nsenter --net={} tcpdump -ni br0 -c 20 tcp",
-        mesh.topology.fabric().netns().path().display()
+        "  cp {}/rate-limit/policy.yaml {}/",
+        workspace::root().join("examples").display(),
+        mesh.manifests.folder().display()
     );
-    println!("\nlogs: {}\n", mesh.topology.folder().join("logs").display());
 }
 
 fn path(name: &str) -> String {

@@ -1,5 +1,6 @@
-//! The live view: a table of the connections that are open, refreshed in place.
+//! The live view: what the examples do, and a table of the connections that are open, refreshed in place.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::demo::Demo;
 use super::stop::Stop;
+use super::traffic::{Traffic, whole};
 
 /// How often the table is drawn.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -20,15 +22,24 @@ const GLANCE: Duration = Duration::from_millis(100);
 const LOG_EVERY: u32 = 10;
 /// Rows and columns where there is no terminal to ask.
 const NO_TERMINAL: (usize, usize) = (60, 160);
+/// Shares are of the last so many readings, so that a changed route shows within seconds.
+const WINDOW: usize = 10;
 
 /// Shows the table until somebody wants to stop.
 pub(super) fn show(demo: &Demo) -> Result<()> {
     let stop = Stop::listen()?;
     let terminal = io::stdout().is_terminal();
     let mut drawn = 0;
+    let mut readings = VecDeque::new();
     for round in 0_u32.. {
+        if let Ok(reading) = Traffic::read(demo) {
+            readings.push_back(reading);
+            if readings.len() > WINDOW {
+                readings.pop_front();
+            }
+        }
         if terminal || round % LOG_EVERY == 0 {
-            let table = table(demo);
+            let table = table(demo, &readings);
             let mut out = io::stdout().lock();
             if terminal && drawn > 0 {
                 // Up to the table's first line, and everything below it away (ECMA-48 CPL, ED).
@@ -50,9 +61,11 @@ pub(super) fn show(demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-fn table(demo: &Demo) -> String {
+fn table(demo: &Demo, readings: &VecDeque<Traffic>) -> String {
     let (height, width) = terminal_size();
-    let mut lines: Vec<String> = demo.mesh.nodes.iter().map(totals).collect();
+    let nodes = &demo.world.mesh.nodes;
+    let mut lines = examples(readings);
+    lines.extend(nodes.iter().map(totals));
     lines.push(row([
         "NODE",
         "DIRECTION",
@@ -64,7 +77,7 @@ fn table(demo: &Demo) -> String {
         "RECEIVED",
         "AGE",
     ]));
-    let mut rows: Vec<String> = demo.mesh.nodes.iter().flat_map(rows).collect();
+    let mut rows: Vec<String> = nodes.iter().flat_map(rows).collect();
     // The totals, the head, the last line, and the one that the cursor is on.
     let room = height.saturating_sub(lines.len() + 3).max(1);
     let hidden = rows.len().saturating_sub(room);
@@ -81,6 +94,42 @@ fn table(demo: &Demo) -> String {
         line(&mut text, content, width);
     }
     text
+}
+
+/// What each example does: shares of the last seconds, counts since the start.
+fn examples(readings: &VecDeque<Traffic>) -> Vec<String> {
+    let (Some(first), Some(last)) = (readings.front(), readings.back()) else {
+        return Vec::new();
+    };
+    let shares = |service: &str, rule: &str| last.shares(first, service, Some(rule));
+    let (requests, failed) = last.requests_and_failures("shop/stock");
+    let out: Vec<String> = last
+        .ejected("shop/prices")
+        .iter()
+        .map(|ejected| format!("{} left out, {} s still", ejected.workload, ejected.seconds_left))
+        .collect();
+    let out = if out.is_empty() {
+        "nobody left out".to_owned()
+    } else {
+        out.join(", ")
+    };
+    let (priced, unpriced) = last.requests_and_failures("shop/prices");
+    vec![
+        format!(
+            "canary      shop/web: {}",
+            shares("shop/web", "shop/canary#split")
+        ),
+        format!(
+            "ab-testing  x-group: b: {}; all others: {}",
+            shares("shop/search", "shop/ab-testing#group-b"),
+            shares("shop/search", "shop/ab-testing#everybody")
+        ),
+        format!(
+            "retries     shop/stock: {requests} requests, {} sent again, {failed} failed",
+            last.retried("shop/stock")
+        ),
+        format!("outlier     shop/prices: {priced} requests, {unpriced} failed; {out}"),
+    ]
 }
 
 /// One row of the table. The identities come in the middle, where no terminal cuts them.
@@ -157,16 +206,6 @@ impl Totals {
             handshakes: whole(metrics.sum("mesh_node_tls_handshakes_total", &[("result", "ok")])),
         }
     }
-}
-
-/// A counter's value. Below 2^53 the conversion is exact.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counters are whole and not negative"
-)]
-fn whole(value: f64) -> u64 {
-    value as u64
 }
 
 fn rows(node: &NodeProxy) -> Vec<String> {
