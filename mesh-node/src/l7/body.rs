@@ -10,7 +10,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use mesh_http::guard::Refusal;
+
+mod stream;
+
+use self::stream::StreamBody;
 
 /// A body whose type does not matter, with trailers.
 pub type BoxBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
@@ -25,6 +31,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
+    Stream(StreamBody),
     Boxed(BoxBody),
 }
 
@@ -34,6 +41,12 @@ pub enum BodyError {
     /// The connection that it came from, or its protocol.
     #[error("{0}")]
     Http(#[source] hyper::Error),
+    /// The stream of HTTP/2 that it came in.
+    #[error("{0}")]
+    Stream(#[source] h2::Error),
+    /// What came is not what HTTP allows.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// Anything else: a deadline, a limit.
     #[error("{0}")]
     Other(#[source] Box<dyn StdError + Send + Sync>),
@@ -65,6 +78,14 @@ impl Body {
         Self(Kind::Incoming(body))
     }
 
+    /// What comes in a stream of HTTP/2; `length` is its Content-Length.
+    pub(super) fn stream(stream: RecvStream, length: Option<u64>) -> Self {
+        if stream.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Kind::Stream(StreamBody::new(stream, length)))
+    }
+
     /// Any other body: one that is counted, kept for a retry, or limited.
     pub fn boxed(body: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
         Self(Kind::Boxed(Box::pin(body)))
@@ -90,6 +111,7 @@ impl HttpBody for Body {
                 let frame = ready!(Pin::new(body).poll_frame(context));
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)))
             }
+            Kind::Stream(body) => body.poll_frame(context),
             Kind::Boxed(body) => body.as_mut().poll_frame(context),
         }
     }
@@ -99,6 +121,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Stream(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -108,6 +131,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
+            Kind::Stream(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -119,6 +143,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "empty",
             Kind::Full(_) => "full",
             Kind::Incoming(_) => "incoming",
+            Kind::Stream(_) => "stream",
             Kind::Boxed(_) => "boxed",
         };
         write!(f, "Body({kind}, {:?})", self.size_hint())
@@ -147,6 +172,15 @@ impl BodyError {
     /// The I/O error at the bottom of it, if there is one.
     pub fn io(&self) -> Option<&io::Error> {
         self.find::<io::Error>()
+    }
+
+    /// What was refused of the client's bytes, if that is the cause.
+    pub fn refusal(&self) -> Option<Refusal> {
+        if let Self::Refused(refusal) = self {
+            return Some(*refusal);
+        }
+        let inner = self.io()?.get_ref()?;
+        inner.downcast_ref().copied()
     }
 
     fn find<E: StdError + 'static>(&self) -> Option<&E> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::HttpConfig;
 
 /// The limits of one client's connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest head of a request, in bytes: its first line and all header fields; for HTTP/2 the size of the decoded
     /// list (RFC 9113 §6.5.2).

@@ -45,16 +45,31 @@ pub fn grpc(status: u32, flag: Flag, detail: &str) -> Response<Body> {
     answer
 }
 
+/// The same for HTTP/1 as it is sent, with which the connection ends: for a client whose bytes never became a request.
+pub(super) fn last(status: StatusCode, flag: Flag, detail: &str) -> Bytes {
+    let answer = http(status, flag, detail);
+    let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\n").into_bytes();
+    for (name, value) in answer.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    let body = json(status, flag, detail);
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    bytes.into()
+}
+
 fn http(status: StatusCode, flag: Flag, detail: &str) -> Response<Body> {
-    let body = serde_json::json!({ "status": status.as_u16(), "flag": flag.code(), "detail": detail });
-    let mut answer = answer(
-        status,
-        flag,
-        detail,
-        Body::full(Bytes::from(body.to_string() + "\n")),
-    );
+    let body = Body::full(json(status, flag, detail));
+    let mut answer = answer(status, flag, detail, body);
     answer.headers_mut().insert(CONTENT_TYPE, JSON);
     answer
+}
+
+fn json(status: StatusCode, flag: Flag, detail: &str) -> String {
+    let body = serde_json::json!({ "status": status.as_u16(), "flag": flag.code(), "detail": detail });
+    format!("{body}\n")
 }
 
 fn answer(status: StatusCode, flag: Flag, detail: &str, body: Body) -> Response<Body> {

@@ -5,11 +5,15 @@
 
 mod http1;
 mod http2;
-mod streams;
+mod probe;
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as StdError;
 
 use http::{Request, Response, StatusCode};
+use mesh_http::guard;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
@@ -25,7 +29,7 @@ pub enum Version {
 }
 
 /// Answers requests.
-pub trait Handler: Clone + Send + Sync + 'static {
+pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     /// Answers one. Dropped when the client goes away or resets the stream.
     fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
 
@@ -53,6 +57,9 @@ pub enum ServeError {
     /// Requests were still in progress when the time for the stop was over.
     #[error("requests were still in progress at the deadline of the drain")]
     Drained,
+    /// The client does not answer probes.
+    #[error("the client does not answer probes any more")]
+    Silent,
 }
 
 /// Serves a connection to its end. When `stop` resolves, the client is told to open another one; requests in progress
@@ -71,5 +78,35 @@ where
     match version {
         Version::Http1 => http1::serve(io, limits, stop, handler).await,
         Version::Http2 => http2::serve(io, limits, stop, handler).await,
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// For what h2 ends a connection.
+    fn protocol(reason: h2::Reason) -> Self {
+        let (cause, detail) = match reason {
+            h2::Reason::ENHANCE_YOUR_CALM => ("excess", "the client asks for more than a connection may"),
+            h2::Reason::FLOW_CONTROL_ERROR => ("flow_control", "the client sent more than it was allowed to"),
+            h2::Reason::COMPRESSION_ERROR => ("compression", "a header block can't be decoded"),
+            h2::Reason::FRAME_SIZE_ERROR => ("frame_size", "a frame has a size that it can't have"),
+            _ => ("protocol", "the client broke the rules of HTTP/2"),
+        };
+        Self {
+            status: None,
+            cause,
+            detail,
+        }
+    }
+}
+
+impl From<guard::Refusal> for Refusal {
+    fn from(refusal: guard::Refusal) -> Self {
+        Self {
+            status: refusal.status(),
+            cause: refusal.cause(),
+            detail: refusal.detail(),
+        }
     }
 }

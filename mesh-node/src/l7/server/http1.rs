@@ -1,10 +1,14 @@
 //! HTTP/1 on one connection.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::Method;
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -12,12 +16,21 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Handler, ServeError};
-use crate::l7::body::Body;
+use crate::l7::body::{Body, BodyError};
+use crate::l7::guarded::{Busy, Guarded, Requests};
 use crate::l7::limits::Limits;
-use crate::l7::upgrade::{OnUpgraded, Pending};
+use crate::l7::upgrade::{Asked, OnUpgraded};
 
-/// Beyond the largest head, what hyper may hold of a connection's bytes, in each direction.
+/// What hyper may hold of a connection's bytes in each direction, if the largest head is not larger.
 const BUFFER: usize = 64 * 1024;
+/// hyper keeps room for so many header fields without an allocation for each request.
+const USUAL_FIELDS: usize = 100;
+
+/// An answer's body. The request is in progress for as long as it exists.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
 
 pub(super) async fn serve<IO, H>(
     io: IO,
@@ -29,30 +42,34 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let pending: Arc<Mutex<Option<Pending>>> = Arc::default();
-    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        let (handler, pending) = (handler.clone(), Arc::clone(&pending));
+    let requests: Arc<Requests> = Arc::default();
+    let guarded = {
+        let handler = handler.clone();
+        Guarded::new(io, limits, Arc::clone(&requests), move |refusal| {
+            handler.refused(&refusal.into());
+        })
+    };
+    let asked: Mutex<Option<Asked>> = Mutex::new(None);
+    let service = service_fn(|request| {
+        let busy = requests.begin();
+        let (handler, asked) = (handler.clone(), &asked);
         async move {
-            let is_connect = request.method() == Method::CONNECT;
-            let upgrade = hyper::upgrade::on(&mut request);
-            let mut answer = handler.handle(request.map(Body::incoming)).await;
-            let granted = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS
-                || (is_connect && answer.status().is_success());
-            let run = answer.extensions_mut().remove::<OnUpgraded>();
-            if let (true, Some(run)) = (granted, run) {
-                *pending.lock() = Some(Pending { upgrade, run });
-            }
-            Ok::<_, Infallible>(answer)
+            let (answer, is_granted) = answer(handler, request, asked).await;
+            busy.answer(is_granted);
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
         }
     });
     let mut builder = http1::Builder::new();
     builder
-        .half_close(true)
-        .max_headers(limits.max_headers)
+        // Whether the client's end of its direction ends the connection, is decided in `Guarded`.
+        .half_close(false)
         .max_buf_size(limits.max_head_bytes.max(BUFFER))
         .header_read_timeout(None);
+    if limits.max_headers > USUAL_FIELDS {
+        builder.max_headers(limits.max_headers);
+    }
     let connection = builder
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -64,9 +81,51 @@ where
         }
     };
     ended.map_err(|error| ServeError::Broken(error.into()))?;
-    let pending = pending.lock().take();
-    if let Some(pending) = pending {
-        pending.run().await;
+    let asked = asked.lock().take();
+    if let Some(asked) = asked {
+        asked.run().await;
     }
     Ok(())
+}
+
+/// Answers one request, and says whether that grants an upgrade; what is to follow it is left in `asked`.
+async fn answer<H: Handler>(
+    handler: H,
+    mut request: Request<Incoming>,
+    asked: &Mutex<Option<Asked>>,
+) -> (Response<Body>, bool) {
+    let is_connect = request.method() == Method::CONNECT;
+    let has_asked = is_connect || request.headers().contains_key(UPGRADE);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let mut answer = handler.handle(request.map(Body::incoming)).await;
+    let run = answer.extensions_mut().remove::<OnUpgraded>();
+    let is_granted =
+        answer.status() == StatusCode::SWITCHING_PROTOCOLS || (is_connect && answer.status().is_success());
+    if has_asked {
+        let granted = run.filter(|_| is_granted);
+        *asked.lock() = Some(Asked { upgrade, granted });
+    }
+    (answer, is_granted)
+}
+
+// === impl Answer ===
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

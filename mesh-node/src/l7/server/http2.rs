@@ -1,22 +1,62 @@
 //! HTTP/2 on one connection.
+//!
+//! On h2 and not on hyper's server: it ends a connection with the code that says why, and what is read but not yet taken can be
+//! bounded. The streams run in the connection's own task: they share its thread, and end with it.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::Method;
-use hyper::rt::Executor as _;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::FuturesUnordered;
+use h2::Reason;
+use h2::server::{self, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
-use super::streams::Streams;
-use super::{Handler, ServeError};
-use crate::l7::body::Body;
+use super::probe::Probe;
+use super::stream::{self, Request};
+use super::{Handler, Refusal, ServeError};
+use crate::l7::counted::{Account, Counted};
+use crate::l7::guarded::Wait;
 use crate::l7::limits::Limits;
-use crate::l7::upgrade::{OnUpgraded, Pending};
+
+/// Largest frame that is taken: HTTP/2's default. Larger ones would let one stream hold up the others.
+const MAX_FRAME: u32 = 16 * 1024;
+/// Bytes that wait in one stream for the connection to take them.
+const SEND_BUFFER: usize = 256 * 1024;
+/// What the frames that were read and are not yet taken may cost beyond their content, for each byte of the connection's
+/// window. h2 counts 256 bytes a frame and would allow half a byte, which ends connections of well-behaved clients
+/// whose messages are small and whose server is slow. This allows the whole window in messages of 28 bytes, at about
+/// 128 bytes of memory each.
+const OVERHEAD: usize = 8;
+/// Streams reset by the client before they were looked at (h2's default).
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that were reset here for what the client did (h2's default).
+const MAX_ERROR_RESETS: usize = 1024;
+/// How long a client that is cut off is given to take the reason.
+const CUT: Duration = Duration::from_secs(5);
+
+struct Server<IO, H> {
+    connection: Connection<Counted<IO>, Bytes>,
+    account: Arc<Account>,
+    limits: Limits,
+    handler: H,
+    probe: Option<Probe>,
+    idle: Wait<()>,
+    /// By when it has to be over, once it is to end.
+    deadline: Option<Deadline>,
+    ended: Option<Result<(), h2::Error>>,
+}
+
+struct Deadline {
+    wait: Wait<()>,
+    limit: Duration,
+    is_refused: bool,
+}
 
 pub(super) async fn serve<IO, H>(
     io: IO,
@@ -28,64 +68,148 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let mut streams = Streams::default();
-    let spawner = streams.spawner();
-    let service = {
-        let spawner = spawner.clone();
-        service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            let (handler, spawner) = (handler.clone(), spawner.clone());
-            async move {
-                let is_connect = request.method() == Method::CONNECT;
-                let upgrade = hyper::upgrade::on(&mut request);
-                let mut answer = handler.handle(request.map(Body::incoming)).await;
-                let run = answer.extensions_mut().remove::<OnUpgraded>();
-                if let (true, Some(run)) = (is_connect && answer.status().is_success(), run) {
-                    spawner.execute(Pending { upgrade, run }.run());
-                }
-                Ok::<_, Infallible>(answer)
-            }
-        })
-    };
-    let mut builder = http2::Builder::new(spawner);
+    let account = Arc::new(Account::new());
+    let mut builder = server::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.max_streams)
-        .initial_stream_window_size(limits.stream_window)
+        .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(MAX_FRAME)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits.ping_interval)
-        .keep_alive_timeout(limits.ping_timeout);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        .max_concurrent_streams(limits.max_streams)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .data_frame_budget(
+            OVERHEAD * usize::try_from(limits.connection_window).unwrap_or(usize::MAX / OVERHEAD),
+        );
+    let handshake = builder.handshake(Counted::new(io, limits, Arc::clone(&account)));
+    let connection = match timeout(limits.header_timeout, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(ServeError::Broken(error.into())),
+        Err(_) => {
+            handler.refused(&mesh_http::guard::Refusal::Slow.into());
+            return Ok(());
+        }
+    };
+    let mut server = Server {
+        connection,
+        account,
+        limits: *limits,
+        handler,
+        probe: None,
+        idle: Wait::default(),
+        deadline: None,
+        ended: None,
+    };
+    server.probe = server
+        .connection
+        .ping_pong()
+        .map(|pings| Probe::new(pings, limits));
+    let mut streams = FuturesUnordered::new();
     let mut stop = pin!(stop);
-    let mut stopped = false;
-    let mut deadline = pin!(tokio::time::sleep(limits.drain_deadline));
-    let mut ended = None;
+    let mut has_stopped = false;
+    let serve_stream = |server: &Server<IO, H>, request| {
+        let account = Arc::clone(&server.account);
+        stream::serve(request, server.handler.clone(), server.limits, account)
+    };
     poll_fn(|context| {
-        if !stopped && stop.as_mut().poll(context).is_ready() {
-            stopped = true;
-            connection.as_mut().graceful_shutdown();
-            deadline
-                .as_mut()
-                .reset(tokio::time::Instant::now() + limits.drain_deadline);
+        if !has_stopped && stop.as_mut().poll(context).is_ready() {
+            has_stopped = true;
+            server.stop(server.limits.drain_deadline);
         }
-        if ended.is_none()
-            && let Poll::Ready(result) = connection.as_mut().poll(context)
-        {
-            ended = Some(result);
+        loop {
+            while let Poll::Ready(Some(())) = Pin::new(&mut streams).poll_next(context) {}
+            match server.poll_accept(context) {
+                Poll::Ready(Some(request)) => streams.push(serve_stream(&server, request)),
+                Poll::Ready(None) if streams.is_empty() => return Poll::Ready(()),
+                _ => break,
+            }
         }
-        // What is left of the streams sees the connection's end, and ends.
-        let streams = Pin::new(&mut streams).poll(context);
-        if let (Some(_), Poll::Ready(())) = (&ended, streams) {
-            return Poll::Ready(Ok(()));
+        server.poll_end(streams.is_empty(), context)
+    })
+    .await;
+    server.finish()
+}
+
+// === impl Server ===
+
+impl<IO, H> Server<IO, H>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    /// The next request; `None` when there will be no other.
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<Option<Request>> {
+        if self.ended.is_none() {
+            match self.connection.poll_accept(context) {
+                Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
+                Poll::Ready(Some(Err(error))) => self.ended = Some(Err(error)),
+                Poll::Ready(None) => self.ended = Some(Ok(())),
+                Poll::Pending => {}
+            }
         }
-        if stopped && deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(ServeError::Drained));
+        if self.ended.is_some() {
+            return Poll::Ready(None);
         }
         Poll::Pending
-    })
-    .await?;
-    match ended {
-        Some(Err(error)) => Err(ServeError::Broken(error.into())),
-        _ => Ok(()),
+    }
+
+    /// Whether the connection is over, for another reason than that its client ended it.
+    fn poll_end(&mut self, is_idle: bool, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(refusal) = self.account.refusal()
+            && !self.deadline.as_ref().is_some_and(|deadline| deadline.is_refused)
+        {
+            self.handler.refused(&refusal.into());
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.deadline = Some(Deadline {
+                wait: Wait::default(),
+                limit: CUT,
+                is_refused: true,
+            });
+            context.waker().wake_by_ref();
+        }
+        if let Some(deadline) = &mut self.deadline {
+            return deadline.wait.poll((), deadline.limit, context);
+        }
+        if !is_idle {
+            self.idle.stop();
+        } else if self.idle.poll((), self.limits.idle_timeout, context).is_ready() {
+            self.stop(CUT);
+            context.waker().wake_by_ref();
+        }
+        match &mut self.probe {
+            Some(probe) => probe.poll(self.account.heard(), context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// No further requests; those in progress have so long.
+    fn stop(&mut self, limit: Duration) {
+        if self.deadline.is_none() {
+            self.connection.graceful_shutdown();
+            self.deadline = Some(Deadline {
+                wait: Wait::default(),
+                limit,
+                is_refused: false,
+            });
+        }
+    }
+
+    fn finish(self) -> Result<(), ServeError> {
+        match self.ended {
+            Some(Err(error)) => {
+                // What h2 itself ended the connection for.
+                if error.is_library()
+                    && let Some(reason) = error.reason()
+                {
+                    self.handler.refused(&Refusal::protocol(reason));
+                }
+                Err(ServeError::Broken(error.into()))
+            }
+            Some(Ok(())) => Ok(()),
+            None if self.account.refusal().is_some() => Ok(()),
+            None if self.deadline.is_some() => Err(ServeError::Drained),
+            None => Err(ServeError::Silent),
+        }
     }
 }
