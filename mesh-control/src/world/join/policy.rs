@@ -242,7 +242,7 @@ fn kind(target: &TargetRef) -> Result<Option<RouteKind>, (Reason, String)> {
     }
     let written = target.group.as_deref().unwrap_or_default();
     let message = format!(
-        "a {} of group '{written}' can't have a TrafficPolicy; a Service (group ''), an HTTPRoute or a GRPCRoute \
+        "'{}' of group '{written}' can't have a TrafficPolicy; a Service (group ''), an HTTPRoute or a GRPCRoute \
          (group {GATEWAY_GROUP}) can",
         target.kind
     );

@@ -85,7 +85,7 @@ fn resolve(
         .ok_or_else(|| not_found(format!("Service {name} has no port {number}")))?;
     if !speaks(kind, port.protocol) {
         let message = format!(
-            "port {number} of Service {name} is declared as {}, which a {} can't be sent to",
+            "port {number} of Service {name} is declared as {}, which no {} can be sent to",
             label(port.protocol),
             kind.label()
         );

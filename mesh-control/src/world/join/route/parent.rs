@@ -79,7 +79,7 @@ fn ports(kind: RouteKind, parent: &ParentRef, service: &Service) -> Result<Vec<u
             .map(|port| format!("{} is declared as {}", port.port, label(port.protocol)))
             .collect();
         return Err(format!(
-            "no port of Service {} carries what a {} is about: port {}",
+            "no port of Service {} carries what {}s are about: port {}",
             service.name,
             kind.label(),
             ports.join(", port ")
