@@ -10,6 +10,8 @@ mod head;
 mod lines;
 mod target;
 
+use std::ops::Range;
+
 use self::chunked::Chunked;
 pub(super) use self::chunked::is_never_trailer;
 pub(super) use self::head::number;
@@ -38,6 +40,16 @@ pub struct Guard {
     next: Next,
     /// How many heads have gone on.
     requests: u64,
+}
+
+/// What may go on of the bytes that were shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// How many of them, from the first.
+    pub count: usize,
+    /// Those among them that must not, if any: a line of a head that offers an upgrade which is never granted, or
+    /// says it without a Connection header. Parsers would prepare for it all the same.
+    pub cut: Range<usize>,
 }
 
 /// Where the next byte of the connection belongs.
@@ -92,22 +104,26 @@ impl Guard {
         }
     }
 
-    /// How many of `bytes` may go on. These are all that were read and not yet let through: what was not let
-    /// through comes first again in the next call. A refusal is final; what came before it was let through by a call before.
-    pub fn release(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let mut released = 0;
-        while let Some(rest) = bytes.get(released..)
+    /// What of `bytes` may go on. These are all that were read and not yet let through: what was not let through
+    /// comes first again in the next call. A refusal is final; what came before it was let through by a call before.
+    pub fn release(&mut self, bytes: &[u8]) -> Result<Released, Refusal> {
+        let mut released = Released::default();
+        while let Some(rest) = bytes.get(released.count..)
             && !rest.is_empty()
+            && released.cut.is_empty()
         {
             match self.step(rest) {
-                Ok(0) => break,
-                Ok(count) => released += count,
+                Ok(Released { count: 0, .. }) => break,
+                Ok(Released { count, cut }) => {
+                    released.cut = cut.start + released.count..cut.end + released.count;
+                    released.count += count;
+                }
                 Err(refusal) => {
                     self.state = State::Refused {
                         refusal,
                         is_in_content: self.position() == Position::Content,
                     };
-                    if released == 0 {
+                    if released.count == 0 {
                         return Err(refusal);
                     }
                     // First what was good; the refusal comes with the next call.
@@ -165,13 +181,18 @@ impl Guard {
     }
 
     /// Makes a step: some bytes of one kind.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        match &mut self.state {
+    fn step(&mut self, bytes: &[u8]) -> Result<Released, Refusal> {
+        let count = match &mut self.state {
             State::Head(head) => {
                 let Some(complete) = head.read(bytes, self.limits)? else {
-                    return Ok(0);
+                    return Ok(Released::default());
                 };
-                Ok(self.begin(&complete))
+                self.begin(&complete);
+                let (start, end) = complete.cut.unwrap_or_default();
+                return Ok(Released {
+                    count: complete.length,
+                    cut: start..end,
+                });
             }
             State::Content(left) => {
                 let count = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -179,24 +200,27 @@ impl Guard {
                 if *left == 0 {
                     self.follow();
                 }
-                Ok(count)
+                count
             }
             State::Chunked(chunked) => {
                 let (count, is_complete) = chunked.read(bytes, self.limits)?;
                 if is_complete {
                     self.follow();
                 }
-                Ok(count)
+                count
             }
-            State::Held => Ok(0),
-            State::Opaque => Ok(bytes.len()),
-            State::Over => Err(Refusal::AfterClose),
-            State::Refused { refusal, .. } => Err(*refusal),
-        }
+            State::Held => 0,
+            State::Opaque => bytes.len(),
+            // An empty line after content is an old mistake, and no request.
+            State::Over if bytes.len() <= 2 && b"\r\n".starts_with(bytes) => 0,
+            State::Over => return Err(Refusal::AfterClose),
+            State::Refused { refusal, .. } => return Err(*refusal),
+        };
+        Ok(Released { count, cut: 0..0 })
     }
 
     /// A head is complete: what comes after it.
-    fn begin(&mut self, head: &Complete) -> usize {
+    fn begin(&mut self, head: &Complete) {
         self.requests += 1;
         let is_persistent = head.is_persistent;
         self.next = match (head.is_upgrade, is_persistent) {
@@ -209,7 +233,6 @@ impl Guard {
             Framing::Length(length) => self.state = State::Content(length),
             Framing::Chunked => self.state = State::Chunked(Chunked::default()),
         }
-        head.length
     }
 
     fn follow(&mut self) {

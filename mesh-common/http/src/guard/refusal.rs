@@ -55,6 +55,8 @@ pub enum Refusal {
     CodingTwice,
     /// Connection is no list of tokens, or names a field that belongs to the whole way.
     Connection,
+    /// Upgrade occurs twice.
+    UpgradeTwice,
     /// Content where the method has none: CONNECT and TRACE.
     Content,
     /// A chunk's size line is malformed or too large.
@@ -143,6 +145,7 @@ impl Refusal {
             Self::Coding => "coding",
             Self::CodingTwice => "coding_twice",
             Self::Connection => "connection",
+            Self::UpgradeTwice => "upgrade_twice",
             Self::Content => "content",
             Self::ChunkSize => "chunk_size",
             Self::ChunkEnd => "chunk_end",
@@ -191,6 +194,7 @@ impl Refusal {
             Self::Coding => "of transfer codings, only 'chunked' is known here",
             Self::CodingTwice => "there is more than one Transfer-Encoding",
             Self::Connection => "Connection names what it must not, or is no list",
+            Self::UpgradeTwice => "there is more than one Upgrade",
             Self::Content => "this method has no content",
             Self::ChunkSize => "a chunk's size is malformed",
             Self::ChunkEnd => "a chunk does not end where its size says",

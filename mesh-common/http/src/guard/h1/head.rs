@@ -24,7 +24,8 @@ pub(super) struct Head {
     content_length: Option<u64>,
     is_chunked: bool,
     connection: Connection,
-    has_upgrade: bool,
+    /// Where the line with Upgrade lies in the head, and whether it names nothing that is never granted.
+    upgrade: Option<((usize, usize), bool)>,
 }
 
 /// What a complete head says.
@@ -37,6 +38,8 @@ pub(super) struct Complete {
     pub is_upgrade: bool,
     /// Whether another request may follow.
     pub is_persistent: bool,
+    /// Where a line lies that must not go on: an Upgrade that is none.
+    pub cut: Option<(usize, usize)>,
 }
 
 /// How the request's content is framed.
@@ -176,8 +179,12 @@ impl Head {
         } else if name.eq_ignore_ascii_case(b"connection") {
             self.connection.read(value)?;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
+            if self.upgrade.is_some() {
+                return Err(Refusal::UpgradeTwice);
+            }
             // An upgrade to HTTP/2 is never granted (RFC 9113 §3.1 has given it up): it would hide requests.
-            self.has_upgrade |= elements(value).any(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+            let is_grantable = elements(value).all(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+            self.upgrade = span(head, line).map(|(start, end)| ((start, end + 2), is_grantable));
         }
         Ok(())
     }
@@ -208,11 +215,13 @@ impl Head {
             keep_alive,
             upgrade,
         } = self.connection;
+        let asks = upgrade && !is_http10 && matches!(self.upgrade, Some((_, true)));
         Ok(Complete {
             length: self.lines.length(),
             framing,
-            is_upgrade: self.method == Method::Connect || (upgrade && self.has_upgrade && !is_http10),
+            is_upgrade: self.method == Method::Connect || asks,
             is_persistent: !close && (keep_alive || !is_http10),
+            cut: self.upgrade.filter(|_| !asks).map(|(line, _)| line),
         })
     }
 }

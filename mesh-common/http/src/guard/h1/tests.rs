@@ -16,13 +16,21 @@ fn read(guard: &mut Guard, bytes: &[u8], size: usize) -> (Vec<u8>, Result<Positi
         waiting.extend_from_slice(piece);
         loop {
             match guard.release(&waiting) {
-                Ok(0) => break,
-                Ok(count) => released.extend(waiting.drain(..count)),
+                Ok(Released { count: 0, .. }) => break,
+                Ok(Released { count, cut }) => {
+                    let taken: Vec<u8> = waiting.drain(..count).collect();
+                    released.extend_from_slice(&taken[..cut.start]);
+                    released.extend_from_slice(&taken[cut.end..]);
+                }
                 Err(refusal) => return (released, Err(refusal)),
             }
         }
     }
     (released, Ok(guard.position()))
+}
+
+fn count(guard: &mut Guard, bytes: &[u8]) -> Result<usize, Refusal> {
+    guard.release(bytes).map(|released| released.count)
 }
 
 fn whole(text: &str) -> (String, Result<Position, Refusal>) {
@@ -78,9 +86,9 @@ fn a_head_waits_until_it_is_complete() {
     let text = with("Content-Length: 3\r\n");
     let mut guard = Guard::new(LIMITS);
     assert_eq!(guard.position(), Position::Idle);
-    assert_eq!(guard.release(&text.as_bytes()[..text.len() - 1]), Ok(0));
+    assert_eq!(count(&mut guard, &text.as_bytes()[..text.len() - 1]), Ok(0));
     assert_eq!(guard.position(), Position::Head);
-    assert_eq!(guard.release(text.as_bytes()), Ok(text.len()));
+    assert_eq!(count(&mut guard, text.as_bytes()), Ok(text.len()));
     assert_eq!((guard.position(), guard.plain()), (Position::Content, 3));
 }
 
@@ -315,6 +323,12 @@ fn nothing_follows_the_last_request() {
     assert_eq!((released, end), (last, Err(Refusal::AfterClose)));
 }
 
+#[test]
+fn an_empty_line_after_the_last_request_is_nothing() {
+    let last = with("Connection: close\r\n");
+    assert_eq!(whole(&(last.clone() + "\r\n")), (last, Ok(Position::Over)));
+}
+
 fn chunked(content: &str) -> String {
     with("Transfer-Encoding: Chunked\r\n") + content
 }
@@ -411,17 +425,17 @@ fn an_upgrade_waits_for_its_answer() {
     let text = upgrade.to_owned() + "\x01\x00GET";
     for is_granted in [true, false] {
         let mut guard = Guard::new(LIMITS);
-        assert_eq!(guard.release(text.as_bytes()), Ok(upgrade.len()));
-        assert_eq!(guard.release(b"\x01\x00GET"), Ok(0));
+        assert_eq!(count(&mut guard, text.as_bytes()), Ok(upgrade.len()));
+        assert_eq!(count(&mut guard, b"\x01\x00GET"), Ok(0));
         if is_granted {
             guard.answered(2, true);
             assert_eq!(guard.position(), Position::Held);
             guard.answered(1, true);
-            assert_eq!(guard.release(b"\x01\x00GET"), Ok(5));
+            assert_eq!(count(&mut guard, b"\x01\x00GET"), Ok(5));
             assert_eq!((guard.position(), guard.plain()), (Position::Opaque, u64::MAX));
         } else {
             guard.answered(1, false);
-            assert_eq!(guard.release(b"\x01\x00GET"), Err(Refusal::ControlCharacter));
+            assert_eq!(count(&mut guard, b"\x01\x00GET"), Err(Refusal::ControlCharacter));
         }
     }
 }
@@ -430,25 +444,58 @@ fn an_upgrade_waits_for_its_answer() {
 fn an_upgrade_with_content_is_granted_when_that_has_come() {
     let mut guard = Guard::new(LIMITS);
     let text = with("Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n");
-    assert_eq!(guard.release(text.as_bytes()), Ok(text.len()));
+    assert_eq!(count(&mut guard, text.as_bytes()), Ok(text.len()));
     guard.answered(1, true);
     assert_eq!(guard.position(), Position::Content);
-    assert_eq!(guard.release(b"{}\r\n"), Ok(4));
+    assert_eq!(count(&mut guard, b"{}\r\n"), Ok(4));
     assert_eq!(guard.position(), Position::Opaque);
+}
+
+/// The request goes on without its Upgrade, and others may follow.
+#[track_caller]
+fn is_no_upgrade(version: &str, lines: &str, position: Position) {
+    for (before, after) in [("", "X: a\r\n"), ("X: a\r\n", "")] {
+        let text = |lines: &str| format!("GET / HTTP/{version}\r\nHost: a\r\n{before}{lines}{after}\r\n");
+        let bare: String = lines
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("Upgrade"))
+            .collect();
+        // Behind another request, and before one if there may be one.
+        let first = with("Content-Length: 1\r\n") + "a";
+        let last = if position == Position::Idle {
+            with("")
+        } else {
+            String::new()
+        };
+        let sent = first.clone() + &text(lines) + &last;
+        assert_eq!(
+            whole(&sent),
+            (first + &text(&bare) + &last, Ok(position)),
+            "{lines:?}"
+        );
+    }
 }
 
 #[test]
 fn what_is_no_upgrade_is_followed_by_requests() {
-    passes(&with("Upgrade: websocket\r\n"), Position::Idle);
     passes(&with("Connection: upgrade\r\n"), Position::Idle);
-    passes(
-        &with("Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\n"),
+    is_no_upgrade("1.1", "Upgrade: websocket\r\n", Position::Idle);
+    is_no_upgrade(
+        "1.1",
+        "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n",
         Position::Idle,
     );
-    passes(
-        "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    is_no_upgrade(
+        "1.1",
+        "Upgrade: websocket, H2C\r\nConnection: Upgrade\r\n",
+        Position::Idle,
+    );
+    is_no_upgrade(
+        "1.0",
+        "Connection: upgrade\r\nUpgrade: websocket\r\n",
         Position::Over,
     );
+    refuses(&with("Upgrade: a\r\nUpgrade: b\r\n"), Refusal::UpgradeTwice);
     let mut guard = Guard::new(LIMITS);
     guard.answered(0, true);
     assert_eq!(guard.position(), Position::Idle);
