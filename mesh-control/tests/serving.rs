@@ -23,7 +23,12 @@ use harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_subscribes_and_hears_of_changes() {
-    let control = Control::start(&(workload("web-1", "a", "10.1.0.2") + &service("web", "10.96.0.1"))).await;
+    let manifests = [
+        workload("web-1", "a", "10.1.0.2"),
+        service("web", "10.96.0.1"),
+        route("all", "web"),
+    ];
+    let control = Control::start(&manifests.concat()).await;
     let token = control.token("a").await;
     let mut stream = control.ready_stream(&token).await;
     for resource_type in ResourceType::ALL {
@@ -143,6 +148,67 @@ async fn a_broken_manifest_changes_nothing_and_is_told_of() {
     control.write("update.yaml", &workload("web-2", "b", "10.1.1.2"));
     assert_eq!(names(&stream.receive().await), ["shop/web-2"]);
     control.get_until("/problems", "\"is_in_force\":true").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shows_the_routes_in_force_and_those_of_a_reading_that_was_refused() {
+    let good = service("web", "10.96.0.1") + &route("one", "web");
+    let control = Control::start(&good).await;
+    control.get_until("/problems", "\"is_in_force\":true").await;
+    let report = control.routes().await;
+    assert_eq!(report.refused, None);
+    let in_force = report.in_force.unwrap();
+    let [status] = in_force.routes.as_slice() else {
+        panic!("{in_force:?}")
+    };
+    assert_eq!(
+        (status.kind.as_str(), status.name.as_str()),
+        ("HTTPRoute", "shop/one")
+    );
+    assert!(status.origin.ends_with("shop.yaml:7"), "{}", status.origin);
+    assert_eq!(status.rules[0].matches, ["GET /a*"]);
+    assert_eq!(status.rules[0].backends[0].target, "shop/web:80");
+    let parent = &status.parents[0];
+    assert_eq!(
+        (
+            parent.parent.as_str(),
+            parent.ports.as_slice(),
+            parent.controller.as_str()
+        ),
+        ("shop/web", [80].as_slice(), "nodemesh.io/mesh-control")
+    );
+    let conditions: Vec<_> = parent
+        .conditions
+        .iter()
+        .map(|condition| {
+            (
+                condition.r#type.as_str(),
+                condition.status.as_str(),
+                condition.observed_generation,
+            )
+        })
+        .collect();
+    assert_eq!(
+        conditions,
+        [("Accepted", "True", Some(3)), ("ResolvedRefs", "True", Some(3))]
+    );
+    // Another file has an error, and a route that would lead nowhere.
+    control.write("update.yaml", &(route("two", "gone") + "---\nkind: Nonsense\n"));
+    control.get_until("/problems", "Nonsense").await;
+    let report = control.routes().await;
+    assert_eq!(report.in_force, Some(in_force), "the last good state");
+    let refused = report.refused.unwrap();
+    let names: Vec<&str> = refused.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["shop/one", "shop/two"]);
+    let resolved = &refused.routes[1].parents[0].conditions[1];
+    assert_eq!(
+        (resolved.status.as_str(), resolved.reason.as_str()),
+        ("False", "BackendNotFound")
+    );
+    control.write("update.yaml", &route("two", "gone"));
+    control.get_until("/problems", "\"is_in_force\":true").await;
+    let report = control.routes().await;
+    assert_eq!((report.refused, report.in_force.unwrap().routes.len()), (None, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mesh_api::admin::RouteReport;
 use mesh_api::wire::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use mesh_api::wire::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_api::wire::nodemesh::v1::SignRequest;
@@ -49,6 +50,16 @@ pub(crate) fn service(name: &str, address: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: shop }}\n\
          spec: {{ clusterIP: {address}, selector: {{ app: web }}, ports: [ {{ port: 80, targetPort: 8080 }} ] }}\n"
+    )
+}
+
+/// An HTTPRoute for the Service `web`.
+pub(crate) fn route(name: &str, backend: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+         metadata: {{ name: {name}, namespace: shop, generation: 3 }}\n\
+         spec: {{ parentRefs: [ {{ group: '', kind: Service, name: web }} ], rules: [ {{ matches: \
+         [ {{ path: {{ value: /a }}, method: GET }} ], backendRefs: [ {{ name: {backend}, port: 80 }} ] }} ] }}\n"
     )
 }
 
@@ -161,6 +172,13 @@ impl Control {
             .unwrap()
             .unwrap();
         answer
+    }
+
+    /// The answer of `GET /routes`.
+    pub(crate) async fn routes(&self) -> RouteReport {
+        let answer = self.get("/routes").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
     }
 
     pub(crate) async fn get_until(&self, path: &str, wanted: &str) -> String {
