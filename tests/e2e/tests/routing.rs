@@ -30,6 +30,8 @@ mod parents;
 mod protocols;
 #[path = "routing/redirects.rs"]
 mod redirects;
+#[path = "routing/status.rs"]
+mod status;
 #[path = "routing/time.rs"]
 mod time;
 
