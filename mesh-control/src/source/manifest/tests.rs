@@ -1,5 +1,7 @@
 //! What each kind takes, and the exact words for what it does not.
 
+pub(super) mod table;
+
 use mesh_model::NetworkMode;
 
 use super::*;
@@ -26,18 +28,6 @@ fn one(text: &str) -> Manifest {
     manifests.remove(0)
 }
 
-/// Cases of a table: a line of YAML, and indented below it `field: words`.
-pub(super) fn cases(table: &str) -> Vec<(&str, &str, &str)> {
-    let mut lines = table.lines().filter(|line| !line.starts_with('#'));
-    let mut cases = Vec::new();
-    while let (Some(yaml), Some(expected)) = (lines.next(), lines.next()) {
-        let (field, words) = expected.trim_start().split_once(": ").unwrap();
-        assert!(expected.starts_with("    ") && !yaml.starts_with(' '), "{yaml}");
-        cases.push((yaml, field, words));
-    }
-    cases
-}
-
 fn workload(spec: &str) -> String {
     format!(
         "apiVersion: nodemesh.io/v1alpha1\nkind: Workload\nmetadata: {{ name: web-1, namespace: shop }}\nspec:\n{spec}"
@@ -55,7 +45,7 @@ fn reads_a_whole_workload() {
     let text = workload(
         "  node: node-a\n  serviceAccount: web\n  addresses: [10.1.0.2, 'fd00:1::2', '::ffff:10.1.0.3']\n  hostNetwork: true\n  \
          cgroup: shop/web-1\n  networkNamespace: /run/netns/web-1\n  ports: [{ name: http, port: 8080, protocol: TCP }]\n  \
-         ready: false\n",
+         ready: false\n  weight: 5\n  locality: { region: north, zone: north-1 }\n",
     );
     let Manifest::Workload(workload) = one(&text) else {
         panic!("no workload")
@@ -79,6 +69,8 @@ fn reads_a_whole_workload() {
         ("http", 8080)
     );
     assert!(!workload.is_ready);
+    assert_eq!((workload.weight, workload.locality.zone.as_str()), (5, "north-1"));
+    assert_eq!(workload.locality.region, "north");
 }
 
 #[test]
@@ -94,6 +86,12 @@ fn fills_in_a_short_workload() {
     assert_eq!(workload.service_account, "default");
     assert_eq!(workload.network, NetworkMode::Own);
     assert!(workload.is_ready);
+    assert_eq!(
+        (workload.weight, workload.locality),
+        (1, mesh_model::Locality::default())
+    );
+    let heavy = text + "  weight: 1000001\n";
+    assert!(problems(&heavy)[0].contains("Workload default/web: spec.weight: is out of bounds"));
 }
 
 #[test]
@@ -359,6 +357,8 @@ ports:
         .map(|endpoint| endpoint.is_ready)
         .collect();
     assert_eq!(ready, [true, false, true], "nothing said means ready");
+    assert_eq!(slice.value.endpoints[0].zone.as_deref(), Some("a"));
+    assert_eq!(slice.value.endpoints[1].zone, None);
     assert_eq!(slice.value.ports.len(), 1);
 }
 

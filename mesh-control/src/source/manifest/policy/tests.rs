@@ -9,7 +9,7 @@ use mesh_model::{
 };
 
 use super::*;
-use crate::source::manifest::tests::cases;
+use crate::source::manifest::tests::table::cases;
 use crate::source::manifest::{Manifest, parse};
 use crate::world::{Age, Problem, Severity};
 

@@ -160,3 +160,68 @@ fn host_workloads_serve_the_ports_that_they_list() {
         two.problems()[0].contains("10.0.0.1 is an endpoint of Service shop/web as workload shop/one and as")
     );
 }
+
+#[test]
+fn endpoints_have_the_weight_and_place_of_their_workload_or_slice() {
+    let at = |region: &str, zone: &str| Locality {
+        region: region.to_owned(),
+        zone: zone.to_owned(),
+    };
+    let placed = |text: &str, address: &str, weight: u32| Workload {
+        weight,
+        locality: at("north", "a"),
+        ..workload(text, address)
+    };
+    let mut in_slice = slice(
+        "shop/db",
+        None,
+        &[
+            (&["10.2.0.1"], true),
+            (&["10.2.0.2"], true),
+            (&["10.2.0.3"], true),
+            (&["10.2.0.4"], true),
+        ],
+    );
+    for (endpoint, zone) in in_slice
+        .endpoints
+        .iter_mut()
+        .zip([None, Some("a"), Some("b"), Some("c")])
+    {
+        endpoint.zone = zone.map(str::to_owned);
+    }
+    let db = Service {
+        selector: labels(&[]),
+        ..service("shop/db", "10.96.0.2", &[same(5432)])
+    };
+    let resources = Given::default()
+        .workload(placed("shop/db-1", "10.2.0.1", 3))
+        .workload(placed("shop/db-2", "10.2.0.2", 0))
+        .workload(placed("shop/db-3", "10.2.0.3", 1))
+        .service(service("shop/web", "10.96.0.1", &[same(80)]))
+        .service(db)
+        .slice(in_slice)
+        .resources();
+    let places = |service: &str| {
+        let endpoints = &resources.endpoints[&name(service)].endpoints;
+        let places = endpoints.iter();
+        places
+            .map(|endpoint| (endpoint.weight, endpoint.locality.clone()))
+            .collect::<Vec<_>>()
+    };
+    let north = at("north", "a");
+    assert_eq!(
+        places("shop/web"),
+        [(3, north.clone()), (0, north.clone()), (1, north.clone())]
+    );
+    assert_eq!(
+        places("shop/db"),
+        [
+            (3, north.clone()),
+            (0, north.clone()),
+            // The slice knows better; nothing says which region that is.
+            (1, at("", "b")),
+            (1, at("", "c")),
+        ]
+    );
+    assert_eq!(resources.workloads[&name("shop/db-1")].locality, north);
+}

@@ -1,7 +1,7 @@
 //! What routes may not say: what Kubernetes would not take, and what can't be done here.
 
 use super::*;
-use crate::source::manifest::tests::cases;
+use crate::source::manifest::tests::table::cases;
 
 /// Fields and messages of the errors; there is nothing else.
 fn errors(text: &str) -> Vec<(String, String)> {
