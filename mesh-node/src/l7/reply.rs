@@ -119,8 +119,18 @@ fn percent_encoded(text: &str) -> String {
         if byte == b' ' || (byte.is_ascii_graphic() && byte != b'%') {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            for part in [b'%', hex(byte >> 4), hex(byte & 0xf)] {
+                encoded.push(char::from(part));
+            }
         }
     }
     encoded
+}
+
+/// A digit of base 16.
+fn hex(digit: u8) -> u8 {
+    match digit {
+        0..=9 => b'0' + digit,
+        _ => b'A' - 10 + digit,
+    }
 }

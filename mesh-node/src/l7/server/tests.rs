@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use mesh_runtime::drain::{self, Drain, Trigger};
+use mesh_runtime::drain::{self, Trigger};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::{Handler, Refusal, ServeError, Version, serve};
@@ -55,7 +55,8 @@ struct Server {
     client: DuplexStream,
     recorder: Recorder,
     trigger: Trigger,
-    task: JoinHandle<Result<(), ServeError>>,
+    task: JoinSet<Result<(), ServeError>>,
+    handle: AbortHandle,
 }
 
 fn limits() -> Limits {
@@ -194,15 +195,15 @@ impl Server {
         let (trigger, drain) = drain::channel();
         let recorder = Recorder::default();
         let handler = recorder.clone();
-        let task = tokio::spawn(async move {
-            let stop = stopping(drain);
-            serve(server, version, &limits, stop, handler).await
-        });
+        let mut task = JoinSet::new();
+        let handle =
+            task.spawn(async move { serve(server, version, &limits, drain.stopping(), handler).await });
         Self {
             client,
             recorder,
             trigger,
             task,
+            handle,
         }
     }
 
@@ -236,12 +237,12 @@ impl Server {
 
     async fn ended(self) -> Result<(), ServeError> {
         drop(self.client);
-        within(self.task).await.unwrap()
+        joined(self.task).await
     }
 }
 
-async fn stopping(drain: Drain) {
-    drain.stopping().await;
+async fn joined<T: 'static>(mut task: JoinSet<T>) -> T {
+    within(task.join_next()).await.unwrap().unwrap()
 }
 
 async fn within<F: Future>(future: F) -> F::Output {

@@ -78,9 +78,10 @@ async fn a_request_ends_when_its_client_resets_the_connection() {
     let (mut client, server) = (client.unwrap(), accepted.unwrap().0);
     let recorder = Recorder::default();
     let handler = recorder.clone();
-    let task = tokio::spawn(async move {
-        serve(server, Version::Http1, &limits(), std::future::pending(), handler).await
-    });
+    let mut task = JoinSet::new();
+    task.spawn(
+        async move { serve(server, Version::Http1, &limits(), std::future::pending(), handler).await },
+    );
     client
         .write_all(GET.replace("/a", "/never").as_bytes())
         .await
@@ -91,7 +92,7 @@ async fn a_request_ends_when_its_client_resets_the_connection() {
     assert!(recorder.ended.lock().is_empty());
     crate::net::socket::reset_on_close(&client);
     drop(client);
-    let ended = timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+    let ended = timeout(Duration::from_secs(10), joined(task)).await.unwrap();
     assert!(matches!(ended, Err(ServeError::Broken(_))), "{ended:?}");
     assert_eq!(*recorder.ended.lock(), ["/never"]);
 }
@@ -303,9 +304,9 @@ async fn a_client_that_takes_nothing_is_cut() {
     let mut server = server();
     server.send(GET.replace("/a", "/large")).await;
     tokio::time::sleep(Duration::from_secs(290)).await;
-    assert!(!server.task.is_finished());
+    assert!(!server.handle.is_finished());
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert!(server.task.is_finished());
+    assert!(server.handle.is_finished());
     drop(server.ended().await.unwrap_err());
 }
 
