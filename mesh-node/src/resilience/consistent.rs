@@ -86,7 +86,7 @@ impl Table {
 }
 
 /// How well an endpoint fits a key, the smaller the better: weighted rendezvous hashing (Schindelhauer and Schomaker, 2005).
-/// For keys whose endpoint takes nothing at the moment: each goes to another one of its own, the same on every node.
+/// For keys for which the table finds none that takes anything.
 pub(super) fn distance(key: u64, node: Node) -> f64 {
     // Greater than 0, for a unit is below 1.
     let spread = 1.0 - hash::unit(hash::join(key, node.hash));

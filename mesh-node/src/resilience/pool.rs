@@ -323,21 +323,27 @@ impl Pool {
         None
     }
 
-    /// The endpoint that the key belongs to; when that takes nothing, the nearest one that does.
-    fn consistent(&self, choice: &Choice<'_>, hash: u64) -> Option<&Arc<EndpointState>> {
-        let own = self
-            .table
-            .as_ref()
-            .and_then(|table| self.entries.get(table.find(hash)));
-        if let Some(own) = own.filter(|own| choice.is_free(&own.state)) {
-            return Some(&own.state);
+    /// The endpoint that the key belongs to; when that takes nothing, the one that it belongs to in a second table, a third
+    /// and so on, which are the first one with the key hashed again. After a few, the nearest of all that take anything. Either
+    /// way a key has one other endpoint, the same on every node, and the keys of one endpoint spread over all.
+    fn consistent(&self, choice: &Choice<'_>, key: u64) -> Option<&Arc<EndpointState>> {
+        let mut hash = key;
+        for _ in 0..DRAWS {
+            let found = self
+                .table
+                .as_ref()
+                .and_then(|table| self.entries.get(table.find(hash)));
+            if let Some(found) = found.filter(|found| choice.is_free(&found.state)) {
+                return Some(&found.state);
+            }
+            hash = hash::join(hash, key);
         }
-        let distance = |entry: &Entry| consistent::distance(hash, entry.node());
         self.entries
             .iter()
             .filter(|entry| choice.look(&entry.state))
-            .min_by(|a, b| distance(a).total_cmp(&distance(b)))
-            .map(|entry| &entry.state)
+            .map(|entry| (consistent::distance(key, entry.node()), entry))
+            .min_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, entry)| &entry.state)
     }
 
     /// Looks at all: the better of two random ones of those that take anything, by weight, in one pass.
