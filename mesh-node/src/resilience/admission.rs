@@ -91,6 +91,11 @@ impl Backend {
         Ok(RequestPermit(Arc::clone(self)))
     }
 
+    /// Counts a client's connection, which has no requests of its own, for the budget of retries.
+    pub fn count_connection(&self) {
+        self.counts.budget.request(Moment::now());
+    }
+
     /// Whether there may be one more retry: those of the last ten seconds stay within the budget. Counts it.
     pub fn admit_retry(&self) -> bool {
         let budget = self.policy().backend.retry_budget;

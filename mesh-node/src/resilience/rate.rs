@@ -95,11 +95,6 @@ impl RateLimiter {
         Self::check_all_at(limiters, client, Moment::now())
     }
 
-    /// Counts a request of this client, or refuses it.
-    pub fn check(&self, client: &Identity) -> Result<(), RateLimited> {
-        Self::check_all(std::iter::once(self), client)
-    }
-
     fn check_all_at<'a>(
         limiters: impl Iterator<Item = &'a RateLimiter> + Clone,
         client: &Identity,

@@ -28,7 +28,7 @@ use crate::l7::client::AnswerBody;
 use crate::l7::meter::{Meter, Metered};
 use crate::l7::outgoing::Replay;
 use crate::outcome::Flag;
-use crate::resilience::Backend;
+use crate::resilience::{Backend, RateLimiter};
 
 /// What is kept of a body so that it can be sent again (Linkerd's value).
 const MAX_REPLAY: usize = 64 * 1024;
@@ -123,12 +123,11 @@ async fn before(
     connection: &Connection,
     exchange: &mut Exchange,
 ) -> Result<(), Refusal> {
-    for limiter in &rule.limiters {
-        if let Err(limited) = limiter.limiter.check(&connection.local.workload.identity) {
-            let mut refusal = Refusal::new(429, Flag::RateLimited, limited.to_string());
-            refusal.retry_after = Some(limited.retry_after);
-            return Err(refusal);
-        }
+    let limiters = rule.limiters.iter().map(|limiter| &limiter.limiter);
+    if let Err(limited) = RateLimiter::check_all(limiters, &connection.local.workload.identity) {
+        let mut refusal = Refusal::new(429, Flag::RateLimited, limited.to_string());
+        refusal.retry_after = Some(limited.retry_after);
+        return Err(refusal);
     }
     for fault in &rule.faults {
         if fault

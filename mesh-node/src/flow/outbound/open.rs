@@ -79,6 +79,7 @@ impl ToService {
     /// Connects to an endpoint; when one does not take the connection, tries another. Nothing was sent, so that trying
     /// again is safe; the Service's budget for retries keeps it from becoming a flood.
     pub(super) async fn open(self) -> Result<Opened, Failed> {
+        self.backend.count_connection();
         let mut tried: Vec<Arc<EndpointState>> = Vec::new();
         let mut last = None;
         loop {

@@ -1,5 +1,6 @@
 //! HTTP/1.1 connections: one request at a time, the one used last first.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,18 +73,22 @@ pub(super) async fn open(
     let pending = wanted.backend.admit_pending()?;
     let permit = match wanted.backend.admit_connection(wanted.endpoint) {
         Ok(permit) => permit,
-        Err(_) => loop {
-            upstreams.make_room(wanted.backend);
-            let returned = pair.http1.returned.notified();
-            if let Some(lease) = idle(pair).await {
-                return Ok(lease);
+        Err(_) => {
+            // One and the same all the while: it keeps its turn.
+            let mut permit = pin!(pending.connection(wanted.endpoint));
+            loop {
+                let returned = pair.http1.returned.notified();
+                if let Some(lease) = idle(pair).await {
+                    return Ok(lease);
+                }
+                upstreams.make_room(wanted.backend);
+                tokio::select! {
+                    permit = &mut permit => break permit,
+                    () = returned => {}
+                    () = sleep(AGAIN) => {}
+                }
             }
-            tokio::select! {
-                permit = pending.connection(wanted.endpoint) => break permit,
-                () = returned => {}
-                () = sleep(AGAIN) => {}
-            }
-        },
+        }
     };
     let (connected, way) = connect(wanted).await?;
     let released = connected.released();
