@@ -170,7 +170,9 @@ fn counting(criterion: &mut Criterion) {
             key,
         });
         let case = BenchmarkId::new("rate limit", format!("{key:?}"));
-        group.bench_function(case, |bencher| bencher.iter(|| black_box(RateLimiter::check_all([&limiter].into_iter(), &client))));
+        group.bench_function(case, |bencher| {
+            bencher.iter(|| black_box(RateLimiter::check_all([&limiter].into_iter(), &client)))
+        });
     }
     group.finish();
 }
