@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Method, Request, Response};
+use hyper::body::Body as _;
 use mesh_http::headers;
 use mesh_model::{Retry, RetryOn};
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::exchange::{Exchange, Lease};
 use super::head::{self, Spoken, spoken};
+use super::mirror;
 use super::pool::{PoolError, Wanted};
 use crate::l7::client::{AnswerBody, FailureKind, SendFailure, send_http1};
 use crate::l7::meter::Metered;
@@ -26,6 +28,10 @@ use crate::telemetry::requests::RetryResult;
 
 /// Endpoints that are tried for a request when none of them gets to see it, without any policy.
 const UNSENT_ATTEMPTS: u32 = 3;
+/// Bytes of an answer that is thrown away, up to which it is read.
+const MAX_DISCARDED: u64 = 16 * 1024;
+/// How long that may take: less than the pause before the next attempt.
+const DISCARDING: Duration = Duration::from_millis(10);
 /// Kept connections that may turn out to be closed before a new one is made.
 const STALE_CONNECTIONS: u32 = 3;
 
@@ -116,6 +122,7 @@ pub(super) async fn send(
                     return Ok((answer, lease));
                 }
                 exchange.attempt_over(outcome);
+                discard(exchange, answer.into_body(), lease).await;
                 None
             }
             Err(failed) if failed.kind == Kind::Stale && stale < STALE_CONNECTIONS => {
@@ -147,6 +154,19 @@ pub(super) async fn send(
             sleep(pause).await;
         }
         retries += 1;
+    }
+}
+
+/// Throws an answer away. A short one is read to its end, so that its connection stays: a backend that fails should not
+/// have to take a new one for each failure.
+async fn discard(exchange: &Exchange, body: AnswerBody, lease: Lease) {
+    let is_short = body.size_hint().upper().is_some_and(|most| most <= MAX_DISCARDED);
+    if is_short
+        && let Ok(Some(())) = timeout(DISCARDING, mirror::read(body)).await
+        && let Lease::Http1(lease) = lease
+        && exchange.meter.is_request_read()
+    {
+        lease.give_back();
     }
 }
 

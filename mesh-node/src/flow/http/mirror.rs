@@ -116,7 +116,7 @@ async fn send(
 }
 
 /// Reads an answer to its end and throws it away.
-async fn read(mut body: AnswerBody) -> Option<()> {
+pub(super) async fn read(mut body: AnswerBody) -> Option<()> {
     loop {
         let frame = std::future::poll_fn(|task| std::pin::Pin::new(&mut body).poll_frame(task)).await;
         match frame {
