@@ -94,7 +94,9 @@ fn by_hand(demo: &Demo) {
         }
         println!("  {enter} curl -s http://127.0.0.1:15020/metrics | grep ^mesh_node_requests");
     }
-    println!("  # one more example; each has a README. The weights of canary-route.yaml may be changed there, too");
+    println!(
+        "  # one more example; each has a README. The weights of canary-route.yaml may be changed there, too"
+    );
     println!(
         "  cp {}/rate-limit/policy.yaml {}/",
         workspace::root().join("examples").display(),
