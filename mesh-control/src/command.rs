@@ -147,10 +147,13 @@ fn check_folder(folder: &Path, trust_domain: &TrustDomain, good: &str) -> ExitCo
     for problem in &problems {
         println!("{problem}");
     }
-    let errors = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .count();
+    let count = |severity| {
+        problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors > 0 {
         println!(
             "{errors} of {} problems are errors: these manifests would not be taken",
@@ -158,7 +161,11 @@ fn check_folder(folder: &Path, trust_domain: &TrustDomain, good: &str) -> ExitCo
         );
         return ExitCode::FAILURE;
     }
-    println!("{good}");
+    match warnings {
+        0 => println!("{good}"),
+        1 => println!("{good}, but for 1 warning"),
+        _ => println!("{good}, but for {warnings} warnings"),
+    }
     ExitCode::SUCCESS
 }
 

@@ -14,3 +14,5 @@ mod order;
 mod parents;
 #[path = "routing/policies.rs"]
 mod policies;
+#[path = "routing/wire.rs"]
+mod wire;

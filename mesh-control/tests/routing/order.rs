@@ -7,7 +7,7 @@ use crate::mesh::{Given, join, read};
 
 /// Routes of all kinds with conflicts, ties of age, consumers, refusals and references that lead nowhere, and policies
 /// that collide.
-fn manifests() -> String {
+pub(crate) fn manifests() -> String {
     let mut text = String::new();
     let parents = [
         "{ group: '', kind: Service, name: web, namespace: shop }",

@@ -483,7 +483,7 @@ fn the_examples_of_the_reference_are_good() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let (manifests, problems) = read(example);
         assert!(

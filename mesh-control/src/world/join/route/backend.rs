@@ -10,6 +10,8 @@ use crate::world::{BackendRef, Filter, Reason, Route, RouteKind};
 pub(super) struct RefProblem {
     /// The field, such as `spec.rules[0].backendRefs[0]`.
     pub(super) field: String,
+    /// Whether only copies were to go there.
+    pub(super) is_mirror: bool,
     /// Why, as a word.
     pub(super) reason: Reason,
     /// Why, for people.
@@ -30,14 +32,15 @@ pub(super) fn problems(route: &Route, services: &Services) -> Vec<RefProblem> {
     for rule in &route.rules {
         references.extend(mirrors(&rule.filters));
         for backend in &rule.backends {
-            references.push(&backend.backend);
+            references.push((&backend.backend, false));
             references.extend(mirrors(&backend.filters));
         }
     }
-    let problem = |backend: &BackendRef| {
+    let problem = |(backend, is_mirror): (&BackendRef, bool)| {
         let (reason, message) = resolve(route.kind, backend, services).err()?;
         Some(RefProblem {
             field: backend.field.clone(),
+            is_mirror,
             reason,
             message,
         })
@@ -50,9 +53,9 @@ pub(super) fn error(kind: RouteKind, backend: &BackendRef, services: &Services) 
     resolve(kind, backend, services).err().map(|(_, message)| message)
 }
 
-fn mirrors(filters: &[Filter]) -> impl Iterator<Item = &BackendRef> {
+fn mirrors(filters: &[Filter]) -> impl Iterator<Item = (&BackendRef, bool)> {
     filters.iter().filter_map(|filter| match filter {
-        Filter::Mirror { backend, .. } => Some(backend),
+        Filter::Mirror { backend, .. } => Some((backend, true)),
         Filter::Plain(_) => None,
     })
 }

@@ -72,8 +72,13 @@ pub(super) fn warn(candidate: &Candidate<'_>, report: &mut Report) {
         }
     }
     for problem in &candidate.problems {
+        let consequence = match route.kind {
+            _ if problem.is_mirror => "no copies are sent",
+            RouteKind::Http | RouteKind::Grpc => "its share of the requests is answered with an error",
+            RouteKind::Tls | RouteKind::Tcp => "its share of the connections is refused",
+        };
         let remedy = format!(
-            "its share is answered with an error (ResolvedRefs is False, {})",
+            "{consequence} (ResolvedRefs is False, {})",
             problem.reason.label()
         );
         report.warning(origin, problem.field.as_str(), problem.message.as_str(), remedy);
