@@ -137,7 +137,10 @@ fn flow(stage: &mut Stage) -> Vec<(&'static str, Vec<String>, Vec<String>)> {
     all
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "stands beside None, which is no routes at all")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "stands beside None, which is no routes at all"
+)]
 fn to(backends: &[u8]) -> Option<BTreeSet<u8>> {
     Some(backends.iter().copied().collect())
 }
