@@ -30,6 +30,9 @@ pub struct WorkloadManifest {
     labels: Vec<(String, String)>,
     ports: Vec<(String, u16)>,
     is_ready: bool,
+    /// Region and zone.
+    locality: Option<(String, String)>,
+    weight: Option<u32>,
 }
 
 /// A `Service` manifest.
@@ -125,6 +128,8 @@ impl WorkloadManifest {
             labels: vec![("app".to_owned(), workload.name.clone())],
             ports: Vec::new(),
             is_ready: true,
+            locality: None,
+            weight: None,
         }
     }
 
@@ -162,6 +167,18 @@ impl WorkloadManifest {
     /// One more port.
     pub fn port(mut self, name: &str, port: u16) -> Self {
         self.ports.push((name.to_owned(), port));
+        self
+    }
+
+    /// Where it runs.
+    pub fn locality(mut self, region: &str, zone: &str) -> Self {
+        self.locality = Some((region.to_owned(), zone.to_owned()));
+        self
+    }
+
+    /// Its share among the endpoints of a Service; 1 by default.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
         self
     }
 
@@ -204,6 +221,15 @@ impl WorkloadManifest {
         }
         if !self.is_ready {
             yaml.push_str("  ready: false\n");
+        }
+        if let Some((region, zone)) = &self.locality {
+            push(
+                &mut yaml,
+                format_args!("  locality: {{ region: {region}, zone: {zone} }}\n"),
+            );
+        }
+        if let Some(weight) = self.weight {
+            push(&mut yaml, format_args!("  weight: {weight}\n"));
         }
         if !self.ports.is_empty() {
             yaml.push_str("  ports:\n");
