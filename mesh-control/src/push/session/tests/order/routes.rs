@@ -244,6 +244,55 @@ fn only_the_last_response_of_a_type_says_that_it_is_all() {
     );
 }
 
+/// `--nocapture` shows the figures.
+#[test]
+fn ten_thousand_services_with_routes_reach_a_node_within_seconds() {
+    const SERVICES: u16 = 10_000;
+    let mut changes = Vec::new();
+    for number in 0..SERVICES {
+        let [high, low] = number.to_be_bytes();
+        let service = format!("shop/s{number}");
+        let rule = fixture::http_rule(
+            &format!("shop/r{number}#0"),
+            vec![HttpMatch::any()],
+            vec![
+                fixture::backend(&service, 80, 90),
+                fixture::backend(&format!("shop/s{}", (number + 1) % SERVICES), 80, 10),
+            ],
+        );
+        changes.push(Change::Endpoints(fixture::endpoints(&service, 80, &[])));
+        changes.push(Change::Service(fixture::service(
+            &service,
+            &format!("10.96.{high}.{low}"),
+            &[80],
+        )));
+        changes.push(Change::Routes(fixture::http_routes(&service, 80, vec![rule])));
+    }
+    let mut stage = Stage::new(&[]);
+    let start = std::time::Instant::now();
+    stage.apply(changes);
+    let encoded = start.elapsed();
+    subscribe(&mut stage);
+    let (mut responses, mut bytes, mut seen) = (0, 0, 0);
+    let mut choosing = std::time::Duration::ZERO;
+    loop {
+        let start = std::time::Instant::now();
+        let Some(response) = stage.next() else { break };
+        choosing += start.elapsed();
+        responses += 1;
+        for resource in &response.resources {
+            bytes += resource.resource.as_ref().map_or(0, |body| body.value.len());
+            seen += 1;
+        }
+        stage.receive(acknowledge(&response));
+    }
+    println!(
+        "{SERVICES} Services with endpoints and routes: applied and encoded in {encoded:?}, {responses} responses of {bytes} bytes made in {choosing:?}"
+    );
+    assert_eq!(seen, 3 * usize::from(SERVICES));
+    assert!(encoded + choosing < std::time::Duration::from_secs(30));
+}
+
 proptest! {
     /// Whatever changes, and whenever the node answers.
     #[test]
