@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod clean;
 mod command;
+mod fuzz;
 mod generate;
 mod layers;
 mod run;
@@ -41,6 +42,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run test suites: all, or those named.
     Test(test::Arguments),
+    /// Look for bytes that break a parser: every fuzz target, or those named.
+    Fuzz(fuzz::Arguments),
     /// Check formatting, lints, layering, file sizes, generated code and licences.
     Check,
     /// Generate mesh-api's Rust code from its protos (needs protoc).
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Check => check::run(),
         Verb::Gen(arguments) => generate::run(&arguments),
         Verb::Vm(arguments) => vm::run(&arguments),

@@ -101,16 +101,7 @@ fn smoke_program() -> Result<PathBuf> {
         &mut command::cargo(["build", "--locked", "--package", "mesh-vm-smoke"]),
         STEP_DEADLINE,
     )?;
-    let metadata = command::output(&mut command::cargo([
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-    ]));
-    let metadata: serde_json::Value = serde_json::from_str(&metadata.context("cargo metadata failed")?)?;
-    let target = metadata
-        .get("target_directory")
-        .and_then(serde_json::Value::as_str);
-    Ok(Path::new(target.context("cargo metadata names no target folder")?).join("debug/mesh-vm-smoke"))
+    Ok(workspace::target()?.join("debug/mesh-vm-smoke"))
 }
 
 fn on_host(program: &Path, wanted: &str) -> Result<Vec<String>> {

@@ -5,6 +5,8 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 
+use crate::command;
+
 /// Folders that hold no source of ours.
 const NOT_OURS: [&str; 3] = ["target", ".cache", ".git"];
 /// Code that `cargo xtask gen` writes.
@@ -24,6 +26,19 @@ pub(crate) fn cargo() -> PathBuf {
 /// What setup builds and vm downloads; git ignores it.
 pub(crate) fn cache() -> PathBuf {
     root().join(".cache")
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> Result<PathBuf> {
+    let mut cargo = command::cargo(["metadata", "--format-version=1", "--no-deps"]);
+    let metadata = command::output(&mut cargo).context("cargo metadata failed")?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let target = metadata
+        .get("target_directory")
+        .and_then(serde_json::Value::as_str);
+    Ok(PathBuf::from(
+        target.context("cargo metadata names no target folder")?,
+    ))
 }
 
 /// Every file with this extension that somebody wrote, relative to the root, sorted.

@@ -11,6 +11,8 @@ mod rewrite;
 
 use http::uri::Authority;
 
+use crate::headers;
+
 pub use cors::Cors;
 pub use edits::Edits;
 pub use redirect::Redirect;
@@ -51,9 +53,8 @@ fn invalid(field: &'static str, value: &str, reason: impl Into<String>) -> Filte
 /// A hostname of a filter: without port, user name, or anything else.
 fn hostname(name: &str) -> Result<Authority, FilterError> {
     let error = || invalid("hostname", name, "is no host's name");
-    let authority: Authority = name.parse().map_err(|_| error())?;
-    if authority.host() == name && !name.is_empty() {
-        Ok(authority)
+    if headers::is_host(name) {
+        name.parse().map_err(|_| error())
     } else {
         Err(error())
     }

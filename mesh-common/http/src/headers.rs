@@ -10,12 +10,12 @@ mod trace;
 mod tests;
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::query;
@@ -157,16 +157,26 @@ pub fn forwarded_proto(headers: &mut HeaderMap, scheme: &'static str) {
 }
 
 /// The host that a request is for, without a port; an IPv6 address in brackets. `None` where there is no valid one.
-pub(crate) fn host(request: &Parts) -> Option<Cow<'_, str>> {
-    if let Some(authority) = request.uri.authority() {
-        return Some(authority.host())
-            .filter(|host| !host.is_empty())
-            .map(Cow::Borrowed);
+pub(crate) fn host(request: &Parts) -> Option<&str> {
+    let authority = authority(request)?;
+    let end = match authority.strip_prefix('[') {
+        Some(address) => address.find(']')? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(end);
+    let is_port = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+    let is_whole = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    (is_whole && is_host(host)).then_some(host)
+}
+
+/// Whether a text is a host that a URL can have, and nothing besides: a name, or an IPv6 address in brackets.
+pub(crate) fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[') {
+        let address = address.strip_suffix(']');
+        return address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     }
-    let authority: Authority = authority(request)?.parse().ok()?;
-    // A user's name does not belong into Host; it would turn a redirect's host into another.
-    let is_plain = !authority.as_str().contains('@') && !authority.host().is_empty();
-    is_plain.then(|| Cow::Owned(authority.host().to_owned()))
+    let is_named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    !text.is_empty() && text.bytes().all(is_named)
 }
 
 /// The elements of a header that is a list, without parameters or quotes (RFC 9110 §5.6.1).

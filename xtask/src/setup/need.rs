@@ -44,6 +44,7 @@ const PROGRAMS: &[Program] = &[
         Purpose::Run,
         &[&["util-linux"]],
     ),
+    program("c++", "compiles the fuzzer", Purpose::Test, &[&["g++"]]),
     program("curl", "a client for the tests", Purpose::Test, &[&["curl"]]),
     program("wrk", "load for the tests", Purpose::Test, &[&["wrk"]]),
     program(

@@ -59,12 +59,9 @@ impl Redirect {
         asked_port: u16,
     ) -> Result<(StatusCode, HeaderValue), FilterError> {
         let scheme = self.scheme.or_else(|| request.uri.scheme_str()).unwrap_or("http");
-        let asked_host;
-        let host = if let Some(host) = &self.host {
-            host.as_str()
-        } else {
-            asked_host = headers::host(request).ok_or(FilterError::NoHost)?;
-            &asked_host
+        let host = match &self.host {
+            Some(host) => host.as_str(),
+            None => headers::host(request).ok_or(FilterError::NoHost)?,
         };
         let well_known = match scheme {
             "http" => Some(80),
@@ -89,9 +86,22 @@ impl Redirect {
             Some(port) => format!("{scheme}://{host}:{port}{target}"),
             None => format!("{scheme}://{host}{target}"),
         };
-        let location = HeaderValue::try_from(location).map_err(|_| FilterError::NoHost)?;
+        let location = HeaderValue::try_from(ascii(location)).map_err(|_| FilterError::NoHost)?;
         Ok((self.status, location))
     }
+}
+
+/// Escapes what is outside of ASCII: servers take it in a query, but no URL has it.
+fn ascii(url: String) -> String {
+    if url.is_ascii() {
+        return url;
+    }
+    url.bytes()
+        .map(|byte| match byte {
+            0..0x80 => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -166,6 +176,10 @@ mod tests {
             "https://h.test/a"
         );
         assert_eq!(location(&redirect(), "*", "h.test", 80), "http://h.test/");
+        assert_eq!(
+            location(&redirect(), "/a?caf\u{e9}", "h.test", 80),
+            "http://h.test/a?caf%C3%A9"
+        );
         let moved = mesh_model::Redirect {
             hostname: Some("example.org".to_owned()),
             path: Some(PathEdit::Prefix("/new".to_owned())),

@@ -9,7 +9,7 @@ use mesh_model::{
     HttpMatch, HttpRule, PathMatch, RequestPolicy, ResourceName, RuleName, TextMatch, ValueMatch,
 };
 
-use crate::reference::Kind;
+use super::reference::Kind;
 
 const SEGMENTS: [&str; 7] = ["a", "b", "ab", "v1", "v2", "A", "a%2Fb"];
 const PATH_REGEXES: [&str; 12] = [
@@ -91,9 +91,9 @@ fn one_match(choices: &mut Choices<'_>, kind: Kind, is_crowded: bool) -> HttpMat
             method: choices.one_in(2).then(|| text(choices, &CALLS, &CALL_REGEXES)),
         },
         Kind::Http if is_crowded => PathMatch::Prefix(choices.of(&["/", "/a"]).to_owned()),
-        Kind::Http => match choices.below(4) {
-            0 => PathMatch::Exact(path(choices)),
-            1 => PathMatch::Regex(choices.of(&PATH_REGEXES).to_owned()),
+        Kind::Http => match choices.below(6) {
+            0 | 1 => PathMatch::Exact(path(choices)),
+            2 => PathMatch::Regex(choices.of(&PATH_REGEXES).to_owned()),
             _ => PathMatch::Prefix(prefix(choices)),
         },
     };
@@ -115,7 +115,7 @@ fn one_match(choices: &mut Choices<'_>, kind: Kind, is_crowded: bool) -> HttpMat
 }
 
 fn text(choices: &mut Choices<'_>, exact: &[&str], regexes: &[&str]) -> TextMatch {
-    if choices.one_in(3) {
+    if choices.one_in(6) {
         TextMatch::Regex(choices.of(regexes).to_owned())
     } else {
         TextMatch::Exact(choices.of(exact).to_owned())

@@ -3,11 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure's place is what matters")]
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use http::request::Parts;
 use mesh_model::{HttpMatch, HttpRule, PathMatch, TextMatch, ValueMatch};
-use regex::bytes::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
+
+thread_local! {
+    /// There are few expressions, and compiling takes long.
+    static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::new(HashMap::new());
+}
 
 /// Whose precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,11 +131,16 @@ fn path_holds(wanted: &PathMatch, path: &str) -> bool {
 fn is_like(wanted: &TextMatch, value: &[u8]) -> bool {
     match wanted {
         TextMatch::Exact(text) => text.as_bytes() == value,
-        TextMatch::Regex(regex) => RegexBuilder::new(&format!("\\A(?:{regex})\\z"))
-            .unicode(false)
-            .build()
-            .unwrap()
-            .is_match(value),
+        TextMatch::Regex(regex) => COMPILED.with_borrow_mut(|compiled| {
+            let compile = || {
+                let whole = format!("\\A(?:{regex})\\z");
+                RegexBuilder::new(&whole).unicode(false).build().unwrap()
+            };
+            compiled
+                .entry(regex.clone())
+                .or_insert_with(compile)
+                .is_match(value)
+        }),
     }
 }
 
