@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mesh_control::source;
+use mesh_control::source::{self, Load};
 use mesh_control::world::{self, Inputs, Joined, Problem, Reason, RouteStatus, Severity};
 use mesh_model::{BackendTarget, HttpRule, RouteGroup, RouteRules, TrustDomain, WeightedBackend};
 
@@ -57,12 +57,17 @@ pub(crate) struct Mesh {
     pub(crate) joined: Joined,
 }
 
-/// Reads manifests, of which none has an error by itself.
-pub(crate) fn read(manifests: &str) -> Inputs {
+/// Reads manifests, whatever they are.
+pub(crate) fn load(manifests: &str) -> Load {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), SERVICES).unwrap();
     fs::write(folder.path().join("x.yaml"), manifests).unwrap();
-    let load = source::read(folder.path());
+    source::read(folder.path())
+}
+
+/// Reads manifests, of which none has an error by itself.
+pub(crate) fn read(manifests: &str) -> Inputs {
+    let load = load(manifests);
     let errors: Vec<&Problem> = load
         .problems
         .iter()

@@ -1,11 +1,13 @@
 //! What is joined reaches nodes as it is: nothing that a manifest may say is refused on the way, or changed.
 
 use mesh_api::{EncodedResource, decode};
-use mesh_control::world::Resources;
+use mesh_control::world::{Resources, Severity};
 use mesh_http::table::Table;
 use mesh_model::{Change, RouteRules};
 
-use crate::mesh::{Mesh, mesh};
+use proptest::prelude::*;
+
+use crate::mesh::{Mesh, join, load, mesh};
 use crate::order;
 
 /// A rule with everything that an HTTPRoute may say, and a policy with everything that a TrafficPolicy may.
@@ -120,4 +122,63 @@ fn the_examples_of_the_reference_are_in_force() {
         routed += 1;
     }
     assert_eq!(routed, 2);
+}
+
+/// Words and marks that turn one valid manifest into another, or into nonsense.
+const SNIPPETS: [&str; 24] = [
+    "",
+    "0",
+    "1",
+    "-1",
+    "65536",
+    "4294967296",
+    "0s",
+    "1ms",
+    "9999h",
+    "'('",
+    "'*'",
+    "/",
+    "/a/",
+    "'a b'",
+    "Exact",
+    "RegularExpression",
+    "HTTPRoute",
+    "[ ]",
+    "{ }",
+    "null",
+    "true",
+    "gone",
+    "\"\\0\"",
+    ".nan",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// One value of the manifest becomes something else. Whatever that is, mesh-control takes it and nodes can use it, or
+    /// says what is wrong.
+    #[test]
+    fn what_is_taken_arrives(place in any::<prop::sample::Index>(), snippet in prop::sample::select(&SNIPPETS[..])) {
+        let values: Vec<(usize, &str)> = EVERYTHING
+            .split_inclusive([' ', ',', '\n'])
+            .scan(0, |at, word| {
+                let start = *at;
+                *at += word.len();
+                Some((start, word.trim_end_matches([' ', ',', '\n'])))
+            })
+            .filter(|(_, word)| !word.is_empty() && !word.ends_with(':'))
+            .collect();
+        let (start, word) = *place.get(&values);
+        let mut text = EVERYTHING.to_owned();
+        text.replace_range(start..start + word.len(), snippet);
+        let load = load(&text);
+        let joined = join(&load.inputs);
+        let is_said = load.problems.iter().any(|problem| problem.severity == Severity::Error);
+        if joined.is_usable() && !is_said {
+            expect_arrival(&joined.resources);
+        }
+        for route in &joined.statuses.routes {
+            prop_assert!(route.parents.iter().all(|parent| parent.conditions.len() == 2));
+        }
+    }
 }
