@@ -43,17 +43,21 @@ pub struct Pair {
 impl Pair {
     /// Listens on both addresses, on a port that the kernel chooses.
     pub fn bind(v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
+        let mut last = None;
         for _ in 0..TRIES {
             let first = listen(SocketAddr::new(IpAddr::V4(v4), 0))?;
             let port = first.local_addr()?.port();
-            if let Ok(second) = listen(SocketAddr::new(IpAddr::V6(v6), port)) {
-                return Ok(Self {
-                    sockets: [first, second],
-                    port,
-                });
+            match listen(SocketAddr::new(IpAddr::V6(v6), port)) {
+                Ok(second) => {
+                    return Ok(Self {
+                        sockets: [first, second],
+                        port,
+                    });
+                }
+                Err(error) => last = Some(error),
             }
         }
-        anyhow::bail!("no port is free for {v4} and {v6}")
+        anyhow::bail!("no port is free for {v4} and {v6}: {last:?}")
     }
 
     /// Listens on both loopback addresses.
