@@ -1,5 +1,6 @@
 //! The server on bytes in memory: a client that writes what it likes, and a handler that notes what it was asked.
 
+mod corpus;
 mod http1;
 mod http2;
 

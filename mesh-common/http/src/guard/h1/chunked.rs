@@ -5,12 +5,9 @@ use super::fields::split;
 use super::lines::Lines;
 use crate::guard::Refusal;
 
-/// Longest line with a chunk's size and extensions.
-const MAX_SIZE_LINE: usize = 4096;
-/// How far the bytes of size lines may exceed what chunks of some size need: extensions that pile up.
-const MAX_OVERHEAD: u64 = 16 * 1024;
-/// What a size line may have for nothing.
-const FREE_OVERHEAD: u64 = 16;
+/// Bytes of all chunk extensions of a message. A little less than hyper takes, which would break off with less of a
+/// reason.
+const MAX_EXTENSIONS: usize = 16_000;
 /// Largest trailer section: what hyper takes.
 const MAX_TRAILERS: usize = 16 * 1024;
 /// Fields that a trailer section must not have (RFC 9110 §6.5.1): they say how a message is framed, where it goes, who asks and
@@ -38,21 +35,20 @@ const NEVER_TRAILERS: [&str; 16] = [
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
     state: State,
-    overhead: u64,
+    /// Bytes of extensions so far.
+    extensions: usize,
 }
 
 #[derive(Debug)]
 enum State {
-    /// In a size line: what its digits say so far, and how many bytes it has.
+    /// In a size line: what its digits say so far.
     Size {
         size: u64,
         digits: u32,
-        length: usize,
     },
     /// Behind the digits, in the extensions.
     Extensions {
         size: u64,
-        length: usize,
     },
     /// At the LF of a size line.
     SizeEnd {
@@ -114,7 +110,7 @@ impl Chunked {
     /// One byte of framing.
     fn byte(&mut self, byte: u8) -> Result<(), Refusal> {
         self.state = match (&self.state, byte) {
-            (&State::Size { size, digits, length }, digit) if digit.is_ascii_hexdigit() => {
+            (&State::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
                 let value = char::from(digit).to_digit(16).map_or(0, u64::from);
                 // Sixteen digits fit 64 bits; of those, 63 are taken.
                 if digits == 16 || size >> 59 != 0 {
@@ -123,30 +119,16 @@ impl Chunked {
                 State::Size {
                     size: size << 4 | value,
                     digits: digits + 1,
-                    length: length + 1,
                 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(Refusal::ChunkSize),
-            (&State::Size { size, length, .. } | &State::Extensions { size, length }, b'\r') => {
-                let line = length as u64 + 4;
-                self.overhead = (self.overhead + line).saturating_sub(size.saturating_add(FREE_OVERHEAD));
-                if self.overhead > MAX_OVERHEAD {
+            (&State::Size { size, .. } | &State::Extensions { size }, b'\r') => State::SizeEnd { size },
+            (&State::Size { size, .. }, b';') | (&State::Extensions { size }, b'\t' | b' '..=b'~') => {
+                if self.extensions == MAX_EXTENSIONS {
                     return Err(Refusal::ChunkOverhead);
                 }
-                State::SizeEnd { size }
-            }
-            (&State::Size { size, length, .. }, b';') => State::Extensions {
-                size,
-                length: length + 1,
-            },
-            (&State::Extensions { size, length }, b'\t' | b' '..=b'~') => {
-                if length >= MAX_SIZE_LINE {
-                    return Err(Refusal::ChunkOverhead);
-                }
-                State::Extensions {
-                    size,
-                    length: length + 1,
-                }
+                self.extensions += 1;
+                State::Extensions { size }
             }
             (State::SizeEnd { size: 0 }, b'\n') => State::Trailers {
                 lines: Lines::default(),
@@ -200,10 +182,6 @@ pub(in crate::guard) fn is_never_trailer(name: &[u8]) -> bool {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Size {
-            size: 0,
-            digits: 0,
-            length: 0,
-        }
+        Self::Size { size: 0, digits: 0 }
     }
 }
