@@ -40,10 +40,14 @@ pub(super) fn lines_left_out(context: &Arc<Context>) -> Readings {
     )
 }
 
-/// The backends that are in use.
+/// The backends that are in use. Who compiled a route may still hold one whose Service is gone.
 pub(super) fn backends(backends: &Arc<Backends>) -> BackendReadings {
     let backends = Arc::clone(backends);
-    BackendReadings::new(Box::new(move || backends.all().iter().map(reading).collect()))
+    BackendReadings::new(Box::new(move || {
+        let all = backends.all();
+        let is_told = |backend: &&Arc<Backend>| backend.exists() || backend.connections() > 0;
+        all.iter().filter(is_told).map(reading).collect()
+    }))
 }
 
 fn reading(backend: &Arc<Backend>) -> BackendReading {
