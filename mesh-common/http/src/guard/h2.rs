@@ -45,9 +45,11 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
@@ -151,10 +153,25 @@ impl Guard {
         self.preface > 0 || self.in_block || is_in_headers || self.filled > 0
     }
 
+    /// Frames of a size that their kind does not have (RFC 9113 §6): the library ends the connection, too, but with
+    /// another code.
+    fn size(&self, kind: u8, flags: u8) -> Result<(), Refusal> {
+        let is_right = match kind {
+            RST_STREAM | WINDOW_UPDATE => self.payload == 4,
+            SETTINGS if flags & ACK != 0 => self.payload == 0,
+            SETTINGS => self.payload.is_multiple_of(6),
+            PING => self.payload == 8,
+            GOAWAY => self.payload >= 8,
+            _ => true,
+        };
+        if is_right { Ok(()) } else { Err(Refusal::FrameSize) }
+    }
+
     fn frame(&mut self) -> Result<(), Refusal> {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        self.size(kind, flags)?;
         match kind {
             HEADERS => self.headers(stream, flags),
             CONTINUATION => self.in_block = flags & END_HEADERS == 0,

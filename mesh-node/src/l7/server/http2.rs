@@ -14,6 +14,7 @@ use futures::Stream;
 use futures::stream::FuturesUnordered;
 use h2::Reason;
 use h2::server::{self, Connection};
+use mesh_http::guard;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -87,7 +88,7 @@ where
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(ServeError::Broken(error.into())),
         Err(_) => {
-            handler.refused(&mesh_http::guard::Refusal::Slow.into());
+            handler.refused(&guard::Refusal::Slow.into());
             return Ok(());
         }
     };
@@ -160,7 +161,10 @@ where
             && !self.deadline.as_ref().is_some_and(|deadline| deadline.is_refused)
         {
             self.handler.refused(&refusal.into());
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.connection.abrupt_shutdown(match refusal {
+                guard::Refusal::FrameSize => Reason::FRAME_SIZE_ERROR,
+                _ => Reason::ENHANCE_YOUR_CALM,
+            });
             self.deadline = Some(Deadline {
                 wait: Wait::default(),
                 limit: CUT,

@@ -1,6 +1,7 @@
 //! The server on bytes in memory: a client that writes what it likes, and a handler that notes what it was asked.
 
 mod corpus;
+mod frames;
 mod http1;
 mod http2;
 
@@ -34,6 +35,8 @@ const PIPE: usize = 64 * 1024;
 struct Asked {
     method: Method,
     target: String,
+    /// Path and query.
+    path: String,
     headers: HeaderMap,
     body: Result<String, String>,
     trailers: Option<HeaderMap>,
@@ -167,6 +170,10 @@ impl Recorder {
         self.asked.lock().push(Asked {
             method: parts.method.clone(),
             target: parts.uri.to_string(),
+            path: parts
+                .uri
+                .path_and_query()
+                .map_or_else(String::new, ToString::to_string),
             headers: parts.headers.clone(),
             body,
             trailers,

@@ -84,6 +84,30 @@ fn floods_end() {
 }
 
 #[test]
+fn frames_have_the_size_of_their_kind() {
+    for (kind, flags, size) in [
+        (RST_STREAM, 0, 3),
+        (WINDOW_UPDATE, 0, 5),
+        (SETTINGS, ACK, 6),
+        (SETTINGS, 0, 7),
+        (PING, 0, 9),
+        (GOAWAY, 0, 7),
+    ] {
+        let frame = frame(kind, flags, 0, &vec![0; size]);
+        assert_eq!(opened().read(&frame), Err(Refusal::FrameSize), "{kind} of {size}");
+    }
+    for (kind, flags, size) in [
+        (SETTINGS, ACK, 0),
+        (SETTINGS, 0, 12),
+        (PING, 0, 8),
+        (GOAWAY, 0, 20),
+        (0x16, 0, 3),
+    ] {
+        assert_eq!(opened().read(&frame(kind, flags, 0, &vec![0; size])), Ok(()));
+    }
+}
+
+#[test]
 fn rapid_reset_ends() {
     let reset = |count: u32| {
         let stream = 2 * count + 1;
