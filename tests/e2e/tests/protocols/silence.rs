@@ -45,8 +45,7 @@ fn silence_of_both_breaks_nothing_and_costs_nothing() {
     let at = quiet(&mut world, "silent");
     let listener = listen(&world.quiet, QUIET_PORT);
     let mut client = connect(&world.client, at);
-    let (mut server, peer) = accept(&listener);
-    assert_eq!(peer.ip(), world.client.v4(), "the server sees who it is");
+    let (mut server, _) = accept(&listener);
     let before = cpu_time(&mut world);
     assert!(is_silent(&mut client, A_WHILE));
     let spent = cpu_time(&mut world).saturating_sub(before);
