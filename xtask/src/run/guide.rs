@@ -78,6 +78,7 @@ fn by_hand(demo: &Demo) {
         println!("  # {}", node.node.name);
         println!("  {enter} {meshctl} status");
         println!("  {enter} {meshctl} connections");
+        println!("  {enter} {meshctl} routes --node");
         if node.node.name == "node-a" {
             let run = format!("{enter} {meshctl} run --workload {BROWSER} --");
             println!("  {run} {echo} call 10.96.0.3:80 --count 3");
@@ -88,6 +89,7 @@ fn by_hand(demo: &Demo) {
                     .unwrap_or_default();
                 println!("  {run} {echo} get {} --count 100{header}", get.url);
             }
+            println!("  {enter} {meshctl} stat");
             println!("  {run} sh   # any program is a workload now");
         } else {
             println!("  {enter} {meshctl} run --workload bank/ledger -- {echo} call 10.96.0.1:80 --count 3");
