@@ -4,7 +4,7 @@
 //! many protocols the server speaks first (MySQL, SMTP, SSH), and a look that waits for the client would wait for ever.
 //! So when the client of an undeclared port says nothing for [`GRACE`], the connection to the endpoint is opened that
 //! would be opened for bytes; if the server speaks on it, bytes it is. Clients of HTTP send at once: they have no
-//! connection opened that nobody uses.
+//! connection opened that nobody uses. Where the server spoke first the last time, it is asked at once.
 //!
 //! Where routes send requests elsewhere than connections go, that endpoint may be one that shall get nothing. There the
 //! pause is [`ROUTED_GRACE`]: what speaks HTTP has spoken by then, and a server that speaks first is slow to connect to
@@ -31,8 +31,8 @@ use crate::l7::server::Version;
 use crate::net::side::Side;
 
 /// How long a client may be silent until the server is asked. On one machine a client's first bytes follow its connect()
-/// by some 50 µs; tokio's clock makes 1 to 2 ms of it.
-const GRACE: Duration = Duration::from_millis(1);
+/// by some 50 µs; tokio's clock makes 0.5 to 1.5 ms of it.
+const GRACE: Duration = Duration::from_micros(500);
 /// The same where routes are in force. A client across a slow link has sent its request by then.
 const ROUTED_GRACE: Duration = Duration::from_millis(100);
 /// How long the next bytes are waited for when those that are there look like the beginning of something that is known.
@@ -41,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same when they look like nothing in particular, such as the four letters of ZooKeeper's commands: its client
 /// waits for an answer. A request line with a method that nobody registered may be cut in two, but not paused in.
 const IMPATIENCE: Duration = Duration::from_millis(100);
+
+/// The outcome of a look when the server spoke first.
+pub const SERVER_FIRST: &str = "server_first";
 
 /// What is to be told from the first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +56,8 @@ pub enum Look {
     ServerName,
     /// Everything.
     Everything {
-        /// Whether routes may send requests elsewhere than connections go.
-        is_routed: bool,
+        /// How long the client may be silent.
+        grace: Duration,
     },
 }
 
@@ -106,21 +109,19 @@ impl Look {
             AppProtocol::Tcp | AppProtocol::Tls => Self::Nothing,
             AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Grpc => Self::Version,
             AppProtocol::Undeclared => Self::Everything {
-                is_routed: !matches!(plan.rules, Rules::None),
+                grace: match plan.rules {
+                    Rules::None if plan.server_first.get() => Duration::ZERO,
+                    Rules::None => GRACE,
+                    _ => ROUTED_GRACE,
+                },
             },
         }
     }
 
-    /// Whether routes may send requests elsewhere than connections go.
-    pub fn is_routed(self) -> bool {
-        self == Self::Everything { is_routed: true }
-    }
-
-    /// Until when the client may be silent before the server is asked; `None`: as long as it likes.
+    /// How long the client may be silent before the server is asked; `None`: as long as it likes.
     fn grace(self) -> Option<Duration> {
         match self {
-            Self::Everything { is_routed: false } => Some(GRACE),
-            Self::Everything { is_routed: true } => Some(ROUTED_GRACE),
+            Self::Everything { grace } => Some(grace),
             Self::Nothing | Self::Version | Self::ServerName => None,
         }
     }
@@ -184,7 +185,7 @@ pub async fn look<O: AsMut<Side>>(
             })?,
             spoken = upstream.spoken() => {
                 spoken?;
-                return Ok(first.seen(bytes(), "server_first"));
+                return Ok(first.seen(bytes(), SERVER_FIRST));
             }
             () = until(patience) => {
                 let (speech, outcome) = what.conclude(likely.unwrap_or(Likely::Anything));

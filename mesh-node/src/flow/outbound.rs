@@ -192,7 +192,9 @@ impl Captured {
         look: Look,
     ) -> Result<(Path, bool), Failure> {
         let to_service = self.opener(&plan.backend);
-        let mut upstream = Upstream::new(move || Box::pin(to_service.clone().open()), !look.is_routed());
+        // Where routes may lead elsewhere, that the Service can't be had need not concern the client.
+        let is_needed = matches!(plan.rules, Rules::None);
+        let mut upstream = Upstream::new(move || Box::pin(to_service.clone().open()), is_needed);
         let started = Instant::now();
         let limit = idle_timeout(&plan.backend);
         let seen = tokio::select! {
@@ -206,6 +208,7 @@ impl Captured {
             .metrics
             .detected(declared, outcome, started.elapsed());
         let seen = seen.map_err(|failed| report.failed(failed))?;
+        plan.server_first.set(seen.outcome == detect::SERVER_FIRST);
         let path = match seen.speech {
             Speech::Http(version) => {
                 self.leave(upstream);

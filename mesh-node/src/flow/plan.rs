@@ -8,6 +8,7 @@ pub mod rule;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 use mesh_http::filter::FilterError;
@@ -38,8 +39,14 @@ pub struct Plan {
     pub rules: Rules,
     /// For requests where no route is in force.
     pub fallback: Arc<Rule>,
+    /// Whether the server spoke first on the last connection for which that had to be found out.
+    pub server_first: Habit,
     routes: Option<Arc<ServiceRoutes>>,
 }
+
+/// What was so the last time, and will be the next.
+#[derive(Debug, Default)]
+pub struct Habit(AtomicBool);
 
 /// The routes in force, by kind.
 #[derive(Debug)]
@@ -164,6 +171,7 @@ impl Plans {
             port: port.clone(),
             backend,
             rules,
+            server_first: Habit(former.is_some_and(|plan| plan.server_first.get()).into()),
             routes: routes.cloned(),
         }
     }
@@ -200,6 +208,22 @@ impl Plans {
                     .collect(),
             ),
         })
+    }
+}
+
+// === impl Habit ===
+
+impl Habit {
+    /// What was so the last time; at first, no.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What is so this time. Written only when it changes: the cores share it.
+    pub fn set(&self, is_so: bool) {
+        if self.get() != is_so {
+            self.0.store(is_so, Ordering::Relaxed);
+        }
     }
 }
 

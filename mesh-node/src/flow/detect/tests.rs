@@ -15,8 +15,8 @@ use crate::net::socket;
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Long enough for a connection on the loopback, however busy the machine.
 const A_WHILE: Duration = Duration::from_millis(300);
-const EVERYTHING: Look = Look::Everything { is_routed: false };
-const ROUTED: Look = Look::Everything { is_routed: true };
+const EVERYTHING: Look = Look::Everything { grace: GRACE };
+const ROUTED: Look = Look::Everything { grace: ROUTED_GRACE };
 
 /// A client with its connection as the node has it, and a server that is asked when it is time.
 struct Stage {

@@ -202,3 +202,24 @@ async fn what_was_sent_before_a_reset_is_delivered_to_a_slow_reader_and_is_no_en
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert!(got > 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_is_not_idle() {
+    const LIMIT: Duration = Duration::from_secs(80);
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let begun = Instant::now();
+    let traffic = async {
+        for count in [&sent, &received] {
+            sleep(Duration::from_secs(60)).await;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = idle(&sent, &received, LIMIT) => {}
+        () = traffic => {}
+    }
+    let after = begun.elapsed().as_secs();
+    // The last byte after 120 s, seen within an eighth of the limit, and noticed as the last within another.
+    assert!((200..=221).contains(&after), "{after} s");
+}
