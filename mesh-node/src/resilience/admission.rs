@@ -320,10 +320,10 @@ impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connections => "maxConnections",
-            Self::Pending => "maxPending",
+            Self::Pending => "maxPendingRequests",
             Self::Requests => "maxRequests",
-            Self::EndpointConnections => "endpointMaxConnections",
-            Self::EndpointRequests => "endpointMaxRequests",
+            Self::EndpointConnections => "perEndpoint.maxConnections",
+            Self::EndpointRequests => "perEndpoint.maxRequests",
         })
     }
 }

@@ -194,16 +194,23 @@ impl Members {
         } else {
             (&self.v6, &self.v4)
         };
-        let families = || [same, other].into_iter().flatten();
-        families()
-            .find_map(|family| family.choose(choice, are_some_ejected))
-            // What is full is not relieved by what was taken out of service.
-            .or_else(|| {
-                if choice.seen.get().full.is_some() {
-                    return None;
-                }
-                families().find_map(|family| family.last_resort.choose(choice))
-            })
+        for family in [same, other].into_iter().flatten() {
+            if let Some(chosen) = family.choose(choice, are_some_ejected) {
+                return Some(chosen);
+            }
+            let seen = choice.seen.get();
+            // Both families' addresses are mostly the same workloads': who is full, or does badly, is not relieved by being
+            // asked at its other address.
+            if seen.full.is_some() || seen.ejected {
+                break;
+            }
+        }
+        // Nor is it by what was taken out of service.
+        if choice.seen.get().full.is_some() {
+            return None;
+        }
+        let mut families = [same, other].into_iter().flatten();
+        families.find_map(|family| family.last_resort.choose(choice))
     }
 }
 

@@ -110,9 +110,12 @@ impl Backend {
         if endpoint.health.is_suspect() {
             return;
         }
-        let ejected = members.ready().filter(|state| state.health.is_suspect()).count();
+        // Of its address family: the other family's addresses are mostly the same workloads'.
+        let is_ipv4 = endpoint.address.is_ipv4();
+        let peers = || members.ready().filter(|state| state.address.is_ipv4() == is_ipv4);
+        let ejected = peers().filter(|state| state.health.is_suspect()).count();
         let (service, port) = self.name();
-        if ejected >= most_ejected(members.ready().count(), policy.max_ejected_percent) {
+        if ejected >= most_ejected(peers().count(), policy.max_ejected_percent) {
             tracing::debug!(%service, port, endpoint = %endpoint.address, why, ejected, "not ejected: so many already are");
             return;
         }

@@ -6,9 +6,11 @@
 pub mod ask;
 pub mod case;
 pub mod crowd;
+pub mod farm;
 pub mod hall;
 pub mod kernel;
 pub mod outcomes;
+pub mod pace;
 pub mod peers;
 pub mod rogue;
 pub mod routes;

@@ -367,6 +367,19 @@ fn keeps_to_the_family_while_it_has_endpoints() {
 }
 
 #[test]
+fn another_address_of_a_workload_does_not_double_its_limit() {
+    let mut six = endpoint(1);
+    six.address = "fd00::1".parse().unwrap();
+    let mut policy = BackendPolicy::default();
+    policy.limits.endpoint_max_requests = Some(1);
+    let world = World::new(policy, vec![endpoint(0), six]);
+    let nowhere = Locality::default();
+    let _under_way = world.backend.choose(&pick(&[], &nowhere)).unwrap().begin();
+    let refused = world.backend.choose(&pick(&[], &nowhere)).unwrap_err();
+    assert!(matches!(refused, Unavailable::Overflow(_)), "{refused}");
+}
+
+#[test]
 fn an_endpoint_at_its_limit_is_passed_over_and_all_of_them_are_an_overflow() {
     let mut policy = BackendPolicy::default();
     policy.limits.endpoint_max_requests = Some(2);

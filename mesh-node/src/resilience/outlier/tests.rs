@@ -143,6 +143,17 @@ fn never_more_than_the_share_always_one_and_never_the_last() {
 }
 
 #[test]
+fn each_address_family_keeps_its_last_one() {
+    let mut both = endpoints(2);
+    both[1].address = "fd00::1".parse().unwrap();
+    let world = World::new(policy(consecutive(1, 100)), both);
+    for state in states(&world) {
+        answer(&state, Outcome::Status(500), at(0));
+        assert!(state.health.is_in_service(at(1)));
+    }
+}
+
+#[test]
 fn threads_that_eject_together_leave_one() {
     let world = World::new(policy(consecutive(1, 100)), endpoints(16));
     let states = states(&world);
