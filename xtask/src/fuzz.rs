@@ -91,7 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return command::run(Command::new(program(&programs, target)).arg(input), GRACE);
     }
     let what = format!("{} targets, {} s each", chosen.len(), arguments.seconds);
-    let finished = command::step(&what, || Ok(all_of(chosen, &programs, arguments.seconds)))?;
+    let mut finished = command::step(&what, || Ok(all_of(chosen, &programs, arguments.seconds)))?;
+    finished.sort_by(|one, other| one.target.cmp(&other.target));
     summary(&finished)
 }
 
