@@ -57,6 +57,10 @@ enum Expected {
     Cause(&'static str),
     /// The backend saw this body.
     Body(String),
+    /// The answer has no body.
+    Empty,
+    /// The interim answers before it.
+    Interim(Vec<u16>),
 }
 
 /// Where the requests of a table go: a Service's name and virtual address.
@@ -231,6 +235,16 @@ impl Case {
         self.expect(Expected::Body(body.to_owned()))
     }
 
+    /// The answer has no body.
+    pub fn is_empty(self) -> Self {
+        self.expect(Expected::Empty)
+    }
+
+    /// The statuses of the interim answers before it.
+    pub fn interim(self, statuses: &[u16]) -> Self {
+        self.expect(Expected::Interim(statuses.to_vec()))
+    }
+
     /// It was the backend's so manieth request with this key.
     pub fn turn(self, turn: u32) -> Self {
         self.expect(Expected::Field("turn", turn.to_string()))
@@ -364,6 +378,14 @@ impl Expected {
                 Some(value.clone()),
                 answer.header(name),
             ),
+            Self::Empty => {
+                let bytes = answer.body.len();
+                return (bytes > 0).then(|| format!("the answer has a body of {bytes} bytes"));
+            }
+            Self::Interim(wanted) => {
+                let got = &answer.interim;
+                return (got != wanted).then(|| format!("interim answers are {got:?} and not {wanted:?}"));
+            }
             Self::List(name, wanted) => {
                 let got = answer.header(name);
                 let is_right = got

@@ -69,6 +69,7 @@ pub struct Hall {
     pub v1: Workload,
     /// The server on node B.
     pub v2: Workload,
+    certificate: Certificate,
     services: u8,
 }
 
@@ -120,6 +121,7 @@ impl Hall {
             consumer,
             v1,
             v2,
+            certificate,
             services: 0,
         };
         hall.service("echo")?;
@@ -286,6 +288,14 @@ impl Hall {
     /// Asks everything from the clients on both nodes.
     pub fn check(&self, target: &Target, cases: &[Case]) -> Result<()> {
         case::check(target, &[&self.client_a, &self.client_b], cases)
+    }
+
+    /// Starts the second HTTP server anew, which has ended, in its place among the servers.
+    pub fn restart_http(&mut self, at: usize) -> Result<()> {
+        let folder = self.folder();
+        let server = peers::http_server(&self.v2, &folder, &self.v2.name, &self.certificate)?;
+        self.servers[at] = server;
+        self.v2.place.wait_listening(HTTP_PORT, MOMENT)
     }
 
     /// The first node.

@@ -23,8 +23,9 @@ const ADMIN_PORT: u16 = 9000;
 /// Debian's own interpreter, which sees the packages that apt installs.
 const PYTHON: &str = "/usr/bin/python3";
 
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("echo_server.js", include_str!("peers/echo_server.js")),
+    ("http_client.js", include_str!("peers/http_client.js")),
     ("grpc_server.py", include_str!("peers/grpc_server.py")),
     ("grpc_client.py", include_str!("peers/grpc_client.py")),
     ("websocket_server.py", include_str!("peers/websocket_server.py")),
@@ -125,12 +126,26 @@ fn admin(of: &Workload, path: &str) -> Result<Value> {
     serde_json::from_str(&answer.body).with_context(|| format!("{path} of {}", of.name))
 }
 
+/// Makes requests with an HTTP client: one answer for each. `http_client.js` has the fields.
+pub fn http(from: &Workload, folder: &Path, to: SocketAddr, asks: &[Value]) -> Result<Vec<Value>> {
+    let program = program(from, folder, "http_client.js")?;
+    let program = program.args([to.ip().to_string(), to.port().to_string()]);
+    answers(program, asks)
+}
+
 /// Makes calls with a gRPC client, all over one channel: one answer for each call that was asked for.
 /// `grpc_client.py` has the fields.
 pub fn grpc(from: &Workload, folder: &Path, to: SocketAddr, calls: &[Value]) -> Result<Vec<Value>> {
-    let lines: Vec<String> = calls.iter().map(ToString::to_string).collect();
-    let program = program(from, folder, "grpc_client.py")?.arg(to.to_string());
-    let text = program.input(lines.join("\n")).run(LONG)?.success()?.text();
+    answers(
+        program(from, folder, "grpc_client.py")?.arg(to.to_string()),
+        calls,
+    )
+}
+
+/// What a client answers to lines of JSON.
+fn answers(client: Program, asks: &[Value]) -> Result<Vec<Value>> {
+    let lines: Vec<String> = asks.iter().map(ToString::to_string).collect();
+    let text = client.input(lines.join("\n")).run(LONG)?.success()?.text();
     let answers = text.lines().map(serde_json::from_str);
     Ok(answers.collect::<Result<_, _>>()?)
 }

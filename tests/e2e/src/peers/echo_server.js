@@ -74,6 +74,7 @@ function body(request, pause) {
       }
     });
     request.on('end', () => {
+      if (request.stream?.aborted) return; // HTTP/2: a reset ends the body too
       request.entry.body = 'complete';
       const text = length <= 4096 ? Buffer.concat(kept).toString() : null;
       done({ length, sha256: digest.digest('hex'), text, trailers: request.trailers });
@@ -167,7 +168,10 @@ async function serve(request, response, expects) {
   request.entry = entry;
   note(entry);
   response.on('finish', () => { if (entry.end === 'open') entry.end = 'answered'; });
-  response.on('close', () => { if (entry.end === 'open') entry.end = 'aborted'; });
+  response.on('close', () => {
+    // HTTP/2: an answer that was reset has "finished" as well.
+    if (entry.end === 'open' || (response.stream?.rstCode && entry.end === 'answered')) entry.end = 'aborted';
+  });
   response.on('error', () => {});
   request.on('error', () => {});
   const fails = !does.has('times') || turn <= Number(does.get('times'));

@@ -97,8 +97,12 @@ class Any(grpc.GenericRpcHandler):
 
         async def many(request, context):
             behaviour = both if method.endswith("Both") else down
-            async for message in behaviour(Call(method, context), request):
-                yield message
+            try:
+                async for message in behaviour(Call(method, context), request):
+                    yield message
+            except asyncio.CancelledError:
+                print("cancelled:", method, flush=True)
+                raise
 
         if method.endswith("Down"):
             return grpc.unary_stream_rpc_method_handler(many)
