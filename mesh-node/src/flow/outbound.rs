@@ -191,12 +191,12 @@ impl Captured {
         plan: Arc<Plan>,
         look: Look,
     ) -> Result<(Path, bool), Failure> {
-        let to_service = self.opener(&plan.backend);
+        let to_service = self.opener(&plan, &plan.backend);
         // Where routes may lead elsewhere, that the Service can't be had need not concern the client.
         let is_needed = matches!(plan.rules, Rules::None);
         let mut upstream = Upstream::new(move || Box::pin(to_service.clone().open()), is_needed);
         let started = Instant::now();
-        let limit = idle_timeout(&plan.backend);
+        let limit = idle_timeout(&plan.port.policy);
         let seen = tokio::select! {
             seen = detect::look(stream, look, &mut upstream) => seen,
             () = self.local.drain.stopping() => Err(Failure::Released.into()),
@@ -226,7 +226,7 @@ impl Captured {
     /// To where the rules for connections say, or to the Service.
     fn to_service(&self, plan: &Plan, server_name: Option<&str>) -> Result<Path, Failure> {
         let backend = rule::backend(plan, server_name)?;
-        Ok(Path::Bytes(Box::pin(self.opener(&backend).open())))
+        Ok(Path::Bytes(Box::pin(self.opener(plan, &backend).open())))
     }
 
     /// Serves requests.
@@ -293,13 +293,14 @@ impl Captured {
         result
     }
 
-    fn opener(&self, backend: &Arc<Backend>) -> ToService {
+    fn opener(&self, plan: &Plan, backend: &Arc<Backend>) -> ToService {
         ToService {
             context: Arc::clone(&self.context),
             local: Arc::clone(&self.local),
             source: self.source,
             asked: self.asked,
             backend: Arc::clone(backend),
+            idle: idle_timeout(&plan.port.policy),
         }
     }
 

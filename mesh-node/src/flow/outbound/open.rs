@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_model::{Balancing, HashKey};
+use mesh_model::{Balancing, HashKey, PortPolicy};
 
 use crate::flow::connect::{self, Connected, Hop};
 use crate::flow::context::Context;
@@ -38,6 +38,8 @@ pub(super) struct ToService {
     pub(super) asked: SocketAddr,
     /// The Service's port that it goes to.
     pub(super) backend: Arc<Backend>,
+    /// How long nothing may move on it: of the Service that was asked for.
+    pub(super) idle: Duration,
 }
 
 /// A connection to where the client's bytes go.
@@ -51,9 +53,9 @@ pub(super) struct Opened {
     _counted: Option<(InFlight, ConnectionPermit)>,
 }
 
-/// How long nothing may move on a connection to this port.
-pub(super) fn idle_timeout(backend: &Backend) -> Duration {
-    backend.policy().request.timeouts.idle.unwrap_or(IDLE)
+/// How long nothing may move on a connection for which this policy is in force.
+pub(super) fn idle_timeout(policy: &PortPolicy) -> Duration {
+    policy.request.timeouts.idle.unwrap_or(IDLE)
 }
 
 // === impl Direct ===
@@ -147,7 +149,7 @@ impl ToService {
                 Ok(Opened {
                     connected,
                     address,
-                    idle: Some(idle_timeout(&self.backend)),
+                    idle: Some(self.idle),
                     _counted: Some((in_flight, permit)),
                 })
             }
