@@ -235,8 +235,9 @@ daemon off; master_process off; pid FOLDER/pid; error_log stderr warn;
 events { worker_connections 4000; }
 http {
   client_body_temp_path FOLDER/b; proxy_temp_path FOLDER/p; fastcgi_temp_path FOLDER/f; uwsgi_temp_path FOLDER/u; scgi_temp_path FOLDER/s;
-  access_log off; keepalive_timeout 30ms; keepalive_requests 7;
-  server { listen 0.0.0.0:8077 backlog=4096; listen [::]:8077 ipv6only=on; location / { return 200 ok; } }
+  access_log off;
+  server { listen 0.0.0.0:8077 backlog=4096; listen [::]:8077 ipv6only=on; keepalive_requests 7; location / { return 200 ok; } }
+  server { listen 0.0.0.0:8078 backlog=4096; listen [::]:8078 ipv6only=on; keepalive_timeout 30ms; location / { return 200 ok; } }
 }
 ";
 
@@ -252,13 +253,19 @@ fn impatient_service(hall: &mut Hall, address: &str) {
         let nginx = pod.place.program("nginx").unwrap().arg("-c").arg(&config);
         hall.servers.push(nginx.args(["-e", "stderr"]).spawn().unwrap());
         pod.place.wait_listening(8077, MOMENT).unwrap();
-        let enrolled = |workload: WorkloadManifest| workload.label("part", "impatient").port("http", 8077);
+        let enrolled = |workload: WorkloadManifest| {
+            workload
+                .label("part", "impatient")
+                .port("few", 8077)
+                .port("short", 8078)
+        };
         hall.mesh.enrol(NAMESPACE, node, &pod, enrolled).unwrap();
     }
     let service = ServiceManifest::new(NAMESPACE, "impatient").selects_label("part", "impatient");
     let service = service
         .address(address)
-        .named_port("http", 80, 8077, Some("http"));
+        .named_port("few", 80, 8077, Some("http"))
+        .named_port("short", 81, 8078, Some("http"));
     hall.mesh.manifests.service(&service).unwrap();
     hall.a().wait_service("mesh/impatient", 2).unwrap();
 }
@@ -300,13 +307,14 @@ fn a_backend_that_gives_its_connections_up_fails_no_request() {
     // Every seventh answer says that it is the connection's last.
     loads(&hall, url, &[&["--requests=4000"]]);
     // Connections that ended while nobody wanted them.
+    let url = "http://10.96.3.1:81/";
     for _ in 0..8 {
         loads(&hall, url, &[&["--requests=20"]]);
         std::thread::sleep(Duration::from_millis(200));
     }
     // Paces just beyond the time after which nginx closes: requests and ends meet on the way. Such a request may have
     // come; with a retry policy it is sent again all the same, as GET may be.
-    let rules = "- retry: { attempts: 3 }\n  backendRefs: [ { name: impatient, port: 80 } ]";
+    let rules = "- retry: { attempts: 3 }\n  backendRefs: [ { name: impatient, port: 81 } ]";
     let route = Route::http("impatient").parent("impatient").rules(rules);
     hall.routes(std::slice::from_ref(&route)).unwrap();
     let paces = ["--rps=31", "--rps=32", "--rps=33"].map(|pace| ["--duration=6", pace]);

@@ -43,7 +43,8 @@ fn headers_of_one_hop_stay_there() {
             .unseen("transfer-encoding"),
         // Not an upgrade: nobody nominated it.
         get("/").with("Upgrade: nothing").unseen("upgrade"),
-        // The answer's, too.
+    ];
+    let answers = [
         get("/")
             .with("X-Answer: Connection: x-hidden")
             .with("X-Answer: X-Hidden: 1")
@@ -54,6 +55,7 @@ fn headers_of_one_hop_stay_there() {
             .with("X-Answer: Proxy-Connection: keep-alive")
             .lacks("proxy-connection"),
     ];
+    hall.check(&target, &answers).unwrap();
     // What HTTP/2 has left of TE (RFC 9113 §8.2.2), which gRPC needs.
     let te = get("/")
         .port(8082)
