@@ -6,6 +6,7 @@ pub mod client;
 mod counted;
 mod date;
 mod guarded;
+pub mod interim;
 pub mod limits;
 pub mod meter;
 pub mod outgoing;

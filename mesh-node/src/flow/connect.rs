@@ -16,7 +16,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::hbone::client::{self, Endpoint, TunnelError};
 use crate::hbone::headers::request_headers;
-use crate::hbone::pool::{Key, Lease};
+use crate::hbone::pool::{Departure, Key, Lease};
 use crate::identity::tls::host_server_name;
 use crate::local::LocalWorkload;
 use crate::net::io::SideIo;
@@ -178,6 +178,11 @@ impl Connected {
             destination: None,
             lease: None,
         }
+    }
+
+    /// Tells when the tunnel that it goes through is about to end; `None` without a tunnel.
+    pub fn departure(&self) -> Option<Departure> {
+        self.lease.as_ref().map(Lease::departure)
     }
 
     /// Its bytes, for a library that wants a stream. What was leased for it is held for as long.

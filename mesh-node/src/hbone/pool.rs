@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -60,6 +61,10 @@ pub struct Pool {
 pub struct Lease {
     tunnel: Arc<Tunnel>,
 }
+
+/// Whether the peer of a leased place leaves: what is idle there had better end.
+#[derive(Debug, Clone)]
+pub struct Departure(Arc<Tunnel>);
 
 #[derive(Debug, Default)]
 struct Pair {
@@ -299,6 +304,9 @@ impl Pool {
         let mut since: Option<Instant> = None;
         loop {
             looks.tick().await;
+            if tunnel.is_refusing() {
+                tunnel.is_broken.store(true, Ordering::Relaxed);
+            }
             if tunnel.load() > 0 {
                 since = None;
                 continue;
@@ -334,6 +342,11 @@ impl Lease {
         self.tunnel.is_broken.store(true, Ordering::Relaxed);
     }
 
+    /// Tells when the peer leaves.
+    pub fn departure(&self) -> Departure {
+        Departure(Arc::clone(&self.tunnel))
+    }
+
     /// The connection's sender, for one request.
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.tunnel.send.clone()
@@ -346,11 +359,26 @@ impl Drop for Lease {
     }
 }
 
+// === impl Departure ===
+
+impl Departure {
+    /// Whether it has begun. Noticed within a second.
+    pub fn has_begun(&self) -> bool {
+        self.0.is_broken.load(Ordering::Relaxed)
+    }
+}
+
 // === impl Tunnel ===
 
 impl Tunnel {
     fn load(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer takes no new stream for good: it has said GOAWAY, or is gone.
+    fn is_refusing(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        matches!(self.send.clone().poll_ready(&mut context), Poll::Ready(Err(_)))
     }
 }
 

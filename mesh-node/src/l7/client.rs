@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use ::h2::RecvStream;
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::{Body, Frame, SizeHint};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -91,11 +91,16 @@ where
     Ok((send, driver))
 }
 
-/// Sends a request over HTTP/1.1. Its target is in origin form (or authority form for CONNECT), its Host set.
+/// Sends a request over HTTP/1.1. Its target is in origin form (or authority form for CONNECT), its Host set. `interim` is
+/// told of answers before the answer.
 pub async fn send_http1(
     connection: &mut Http1,
-    request: Request<Outgoing>,
+    mut request: Request<Outgoing>,
+    interim: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
 ) -> Result<Response<AnswerBody>, SendFailure> {
+    hyper::ext::on_informational(&mut request, move |early| {
+        interim(early.status(), early.headers());
+    });
     match connection.try_send_request(request).await {
         Ok(response) => Ok(response.map(|body| AnswerBody(Kind::Http1(body)))),
         Err(mut failure) => {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::body::BodyError;
 use super::budget::Share;
+use super::interim::{Gate, Wait};
 use super::meter::Metered;
 use super::tee::Copy;
 
@@ -28,6 +29,10 @@ enum Kind {
         position: usize,
     },
     Copy(Copy),
+    Held {
+        wait: Option<Wait>,
+        body: Box<Outgoing>,
+    },
 }
 
 /// A body that can be sent again as long as what was sent of it is small.
@@ -97,8 +102,18 @@ impl Outgoing {
     pub fn into_once(self) -> Option<Metered> {
         match self.0 {
             Kind::Once(body) => Some(body),
+            Kind::Held { body, .. } => body.into_once(),
             _ => None,
         }
+    }
+
+    /// Waits at a gate before its first byte.
+    #[must_use]
+    pub fn held(self, gate: &Arc<Gate>) -> Self {
+        Self(Kind::Held {
+            wait: Some(gate.wait()),
+            body: Box::new(self),
+        })
     }
 
     /// A copy of another request's body.
@@ -120,6 +135,13 @@ impl Body for Outgoing {
             Kind::Once(body) => Pin::new(body).poll_frame(context),
             Kind::Again { replay, position } => replay.lock().poll(position, context),
             Kind::Copy(copy) => Pin::new(copy).poll_frame(context),
+            Kind::Held { wait, body } => {
+                if let Some(waiting) = wait {
+                    ready!(waiting.poll(context));
+                    *wait = None;
+                }
+                Pin::new(&mut **body).poll_frame(context)
+            }
         }
     }
 
@@ -132,6 +154,7 @@ impl Body for Outgoing {
                 replay.end == End::Whole && *position >= replay.frames.len()
             }
             Kind::Copy(copy) => copy.is_end_stream(),
+            Kind::Held { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -147,6 +170,7 @@ impl Body for Outgoing {
                     None => SizeHint::default(),
                 }
             }
+            Kind::Held { body, .. } => body.size_hint(),
             Kind::Again { .. } | Kind::Copy(_) => SizeHint::default(),
         }
     }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderValue;
+use http::header::{EXPECT, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use mesh_http::headers;
 use mesh_model::{Retry, RetryOn};
@@ -20,6 +20,7 @@ use super::head::{self, Spoken, spoken};
 use super::mirror;
 use super::pool::{PoolError, Wanted};
 use crate::l7::client::{AnswerBody, FailureKind, SendFailure, send_http1};
+use crate::l7::interim::{Gate, Interim};
 use crate::l7::meter::Metered;
 use crate::l7::outgoing::{Outgoing, Replay};
 use crate::outcome::Flag;
@@ -43,6 +44,8 @@ pub(super) struct Sendable {
     pub upgrade: Option<HeaderValue>,
     /// Its body.
     pub body: SendableBody,
+    /// Where answers before the answer go, when the client can be told.
+    pub interim: Option<Interim>,
     /// What consistent hashing goes by.
     pub hash: Option<u64>,
     /// The endpoint that it was at before.
@@ -261,6 +264,7 @@ async fn one(
         endpoint: &endpoint,
     };
     let upstreams = &connection.context.upstreams;
+    let client = request.interim.clone();
     let is_tunnel = request.upgrade.is_some() || request.head.method == Method::CONNECT;
     let result = match spoken(backend.protocol(), request.head.version, is_tunnel) {
         Spoken::Http1 => {
@@ -270,8 +274,8 @@ async fn one(
                 .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way.transport);
             let is_reused = lease.is_reused;
-            let outgoing = outgoing(request, Spoken::Http1)?;
-            match send_http1(&mut lease.connection, outgoing).await {
+            let (outgoing, gate) = outgoing(request, Spoken::Http1)?;
+            match send_http1(&mut lease.connection, outgoing, early(gate, client)).await {
                 Ok(answer) => Ok((answer, Lease::Http1(Box::new(lease)))),
                 Err(failure) => Err((failure, is_reused)),
             }
@@ -283,9 +287,9 @@ async fn one(
                 .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way().transport);
             let is_reused = lease.is_reused;
-            let outgoing = outgoing(request, Spoken::Http2)?;
+            let (outgoing, gate) = outgoing(request, Spoken::Http2)?;
             let guard = || connection.context.drain.guard();
-            match lease.http2().send(outgoing, guard).await {
+            match lease.http2().send(outgoing, guard, early(gate, client)).await {
                 Ok(answer) => Ok((answer, Lease::Http2 { _place: lease })),
                 Err(failure) => {
                     if failure.kind != FailureKind::Reset {
@@ -339,13 +343,44 @@ fn choose(
     })
 }
 
-fn outgoing(request: &mut Sendable, spoken: Spoken) -> Result<Request<Outgoing>, Failed> {
-    let body = request.body.outgoing();
-    head::outgoing(&request.head, request.upgrade.as_ref(), spoken, body).ok_or_else(|| Failed {
+/// The request in the form for one attempt, and the gate that its body waits at, when it does.
+fn outgoing(
+    request: &mut Sendable,
+    spoken: Spoken,
+) -> Result<(Request<Outgoing>, Option<Arc<Gate>>), Failed> {
+    let mut body = request.body.outgoing();
+    let mut gate = None;
+    if request.head.headers.contains_key(EXPECT) && !body.is_end_stream() {
+        let held = Gate::new(request.interim.clone());
+        body = body.held(&held);
+        gate = Some(held);
+    }
+    let outgoing = head::outgoing(&request.head, request.upgrade.as_ref(), spoken, body);
+    let outgoing = outgoing.ok_or_else(|| Failed {
         flag: Flag::DownstreamProtocolError,
         cause: "the request's host or target can't be sent on".to_owned(),
         kind: Kind::Hopeless,
-    })
+    })?;
+    Ok((outgoing, gate))
+}
+
+/// What is done with answers before the answer.
+fn early(
+    gate: Option<Arc<Gate>>,
+    client: Option<Interim>,
+) -> impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static {
+    move |status, headers| match (status, &gate, &client) {
+        (StatusCode::CONTINUE, Some(gate), _) => gate.open(),
+        // Nobody expects it, or it is about the connection.
+        (StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS, ..) | (.., None) => {}
+        (_, _, Some(client)) => {
+            let mut answer = Response::new(());
+            *answer.status_mut() = status;
+            headers.clone_into(answer.headers_mut());
+            head::answer(answer.headers_mut());
+            client.send(answer);
+        }
+    }
 }
 
 // === impl SendableBody ===

@@ -53,7 +53,9 @@ fn start_one(exchange: &Exchange, mirror: &Mirror, head: &Parts, has_body: bool)
     } else {
         (None, Outgoing::empty())
     };
-    let head = head.clone();
+    let mut head = head.clone();
+    // The copy's body comes when the request's does.
+    head.headers.remove(http::header::EXPECT);
     tasks::spawn_guarded("mirror", context.drain.guard(), async move {
         let sent = timeout(DEADLINE, send(&connection, &backend, &head, body)).await;
         let result = match sent {
@@ -99,7 +101,7 @@ async fn send(
     match spoken {
         Spoken::Http1 => {
             let mut lease = upstreams.http1(&wanted).await.ok()?;
-            let answer = send_http1(&mut lease.connection, request).await.ok()?;
+            let answer = send_http1(&mut lease.connection, request, |_, _| {}).await.ok()?;
             in_flight.finish(Outcome::Status(answer.status().as_u16()), began.elapsed());
             read(answer.into_body()).await?;
             lease.give_back();
@@ -107,7 +109,7 @@ async fn send(
         Spoken::Http2 => {
             let lease = upstreams.http2(&wanted).await.ok()?;
             let guard = || connection.context.drain.guard();
-            let answer = lease.http2().send(request, guard).await.ok()?;
+            let answer = lease.http2().send(request, guard, |_, _| {}).await.ok()?;
             in_flight.finish(Outcome::Status(answer.status().as_u16()), began.elapsed());
             read(answer.into_body()).await?;
         }

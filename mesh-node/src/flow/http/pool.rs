@@ -24,6 +24,7 @@ pub use self::http2::Lease2;
 use crate::flow::connect::{self, Connected, Hop};
 use crate::flow::context::Context;
 use crate::flow::failure::Failure;
+use crate::hbone::pool::Departure;
 use crate::local::LocalWorkload;
 use crate::resilience::{Backend, EndpointState, Overflow};
 
@@ -115,6 +116,7 @@ struct Pair {
 pub struct Way {
     /// `hbone`, `local` or `plaintext`.
     pub transport: &'static str,
+    departure: Option<Departure>,
     opened: Instant,
 }
 
@@ -248,6 +250,7 @@ async fn connect(wanted: &Wanted<'_>) -> Result<(Connected, Way), PoolError> {
     let connected = connect::connect(wanted.context, wanted.local, wanted.client, &hop).await?;
     let way = Way {
         transport: connected.transport,
+        departure: connected.departure(),
         opened: Instant::now(),
     };
     Ok((connected, way))
@@ -294,8 +297,9 @@ impl Pair {
 // === impl Way ===
 
 impl Way {
-    /// Whether the connection has been used for long enough.
+    /// Whether the connection has been used for long enough, or the node that it leads to is about to stop.
     fn is_old(&self, now: Instant) -> bool {
-        now.duration_since(self.opened) >= LIFETIME
+        let is_leaving = self.departure.as_ref().is_some_and(Departure::has_begun);
+        is_leaving || now.duration_since(self.opened) >= LIFETIME
     }
 }

@@ -25,6 +25,7 @@ use crate::flow::plan::rule::{Rule, Target};
 use crate::l7::body::Body;
 use crate::l7::budget::Share;
 use crate::l7::client::AnswerBody;
+use crate::l7::interim::Interim;
 use crate::l7::meter::{Meter, Metered};
 use crate::l7::outgoing::Replay;
 use crate::outcome::Flag;
@@ -206,7 +207,9 @@ async fn forward(
         .max_body_bytes
         .unwrap_or(u64::MAX);
     let body = (!body.is_end_stream()).then(|| Metered::new(body, Arc::clone(meter), tees, most));
+    let interim = head.extensions.get::<Interim>().cloned();
     let mut sendable = Sendable {
+        interim,
         hash: hash(&backend, &head, &exchange.connection),
         affinity: affinity.and_then(|(_, known)| known),
         body: sendable_body(

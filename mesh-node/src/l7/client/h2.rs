@@ -4,11 +4,13 @@
 //! and sends without a detour through a channel.
 
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
 use ::h2::client::{self, SendRequest};
 use ::h2::{Reason, SendStream};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::{Body as _, Frame};
 use mesh_runtime::drain::Guard;
 use mesh_runtime::tasks;
@@ -67,11 +69,13 @@ impl Http2 {
         self.0.current_max_send_streams()
     }
 
-    /// Sends a request. Its target is in absolute form. A body is sent by a task that holds `guard`.
+    /// Sends a request. Its target is in absolute form. A body is sent by a task that holds `guard`; `interim` is told
+    /// of answers before the answer.
     pub async fn send(
         &self,
         request: Request<Outgoing>,
         guard: impl FnOnce() -> Guard,
+        interim: impl Fn(StatusCode, &HeaderMap),
     ) -> Result<Response<AnswerBody>, SendFailure> {
         let mut send = match self.0.clone().ready().await {
             Ok(send) => send,
@@ -85,7 +89,7 @@ impl Http2 {
         let (parts, body) = request.into_parts();
         let is_whole = body.is_end_stream();
         // The head is gone with a failure here: a head that h2 refuses is refused on every connection.
-        let (response, stream) = send
+        let (mut response, stream) = send
             .send_request(Request::from_parts(parts, ()), is_whole)
             .map_err(|error| failure(&error))?;
         drop(send);
@@ -95,14 +99,27 @@ impl Http2 {
             sending = Some(keep);
             tasks::spawn_guarded("request body", guard(), send_body(body, stream, given_up));
         }
-        let response = response.await.map_err(|error| failure(&error))?;
-        Ok(response.map(|stream| {
-            AnswerBody(Kind::Http2 {
-                stream,
-                is_data_over: false,
-                _sending: sending,
-            })
-        }))
+        loop {
+            let answer = poll_fn(|context| {
+                if let Poll::Ready(Some(Ok(answer))) = response.poll_informational(context) {
+                    return Poll::Ready(Err(answer));
+                }
+                Pin::new(&mut response).poll(context).map(Ok)
+            });
+            match answer.await {
+                Err(early) => interim(early.status(), early.headers()),
+                Ok(answer) => {
+                    let answer = answer.map_err(|error| failure(&error))?;
+                    return Ok(answer.map(|stream| {
+                        AnswerBody(Kind::Http2 {
+                            stream,
+                            is_data_over: false,
+                            _sending: sending,
+                        })
+                    }));
+                }
+            }
+        }
     }
 }
 
@@ -125,7 +142,7 @@ async fn pump(body: &mut Outgoing, stream: &mut SendStream<Bytes>) -> Result<(),
             biased;
             // The endpoint has answered without the rest, or reset the stream.
             reset = poll_fn(|context| stream.poll_reset(context)) => return Err(reset.unwrap_or(Reason::CANCEL)),
-            frame = poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)) => frame,
+            frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)) => frame,
         };
         let Some(frame) = frame else {
             return stream.send_data(Bytes::new(), true).map_err(|_| Reason::CANCEL);

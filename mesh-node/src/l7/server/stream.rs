@@ -1,7 +1,7 @@
 //! One request of HTTP/2, from its head to the end of its answer.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -21,6 +21,7 @@ use crate::l7::body::{Body, BodyError};
 use crate::l7::counted::Account;
 use crate::l7::date;
 use crate::l7::guarded::Wait;
+use crate::l7::interim;
 use crate::l7::limits::Limits;
 use crate::l7::reply::{Client, reply};
 use crate::l7::upgrade::OnUpgraded;
@@ -69,11 +70,22 @@ pub(super) async fn serve<H: Handler>(
     let mut answer = match checked {
         Ok(()) => {
             join_cookies(&mut head.headers);
+            let (interim, mut early) = interim::channel();
+            head.extensions.insert(interim);
             let request = http::Request::from_parts(head, body);
-            tokio::select! {
-                answer = handler.handle(request) => answer,
-                // Whoever has given up gets no answer, and nobody works on it any more.
-                _ = poll_fn(|context| respond.poll_reset(context)) => return,
+            let mut answering = pin!(handler.handle(request));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(answer) = early.recv() => {
+                        if let Err(error) = respond.send_informational(answer) {
+                            tracing::debug!(%error, "an interim answer was not sent");
+                        }
+                    }
+                    answer = &mut answering => break answer,
+                    // Whoever has given up gets no answer, and nobody works on it any more.
+                    _ = poll_fn(|context| respond.poll_reset(context)) => return,
+                }
             }
         }
         Err(refusal) => {

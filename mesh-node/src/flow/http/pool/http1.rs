@@ -71,22 +71,21 @@ pub(super) async fn open(
     wanted: &Wanted<'_>,
 ) -> Result<Lease1, PoolError> {
     let pending = wanted.backend.admit_pending()?;
-    let permit = match wanted.backend.admit_connection(wanted.endpoint) {
-        Ok(permit) => permit,
-        Err(_) => {
-            // One and the same all the while: it keeps its turn.
-            let mut permit = pin!(pending.connection(wanted.endpoint));
-            loop {
-                let returned = pair.http1.returned.notified();
-                if let Some(lease) = idle(pair).await {
-                    return Ok(lease);
-                }
-                upstreams.make_room(wanted.backend);
-                tokio::select! {
-                    permit = &mut permit => break permit,
-                    () = returned => {}
-                    () = sleep(AGAIN) => {}
-                }
+    let permit = if let Ok(permit) = wanted.backend.admit_connection(wanted.endpoint) {
+        permit
+    } else {
+        // One and the same all the while: it keeps its turn.
+        let mut permit = pin!(pending.connection(wanted.endpoint));
+        loop {
+            let returned = pair.http1.returned.notified();
+            if let Some(lease) = idle(pair).await {
+                return Ok(lease);
+            }
+            upstreams.make_room(wanted.backend);
+            tokio::select! {
+                permit = &mut permit => break permit,
+                () = returned => {}
+                () = sleep(AGAIN) => {}
             }
         }
     };
