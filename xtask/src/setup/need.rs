@@ -170,7 +170,7 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// Files that must be there, why, and the package that gives each.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     // protoc's own definitions, which `cargo xtask gen` needs and Debian packs by themselves.
     (
         "/usr/include/google/protobuf/any.proto",
@@ -181,6 +181,11 @@ const FILES: [(&str, &str, &str); 4] = [
         "/usr/lib/python3/dist-packages/h2/__init__.py",
         "a tunnel client of other making for the tests",
         "python3-h2",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/h11/__init__.py",
+        "a server's reader of HTTP/1 for the tests",
+        "python3-h11",
     ),
     (
         "/usr/lib/python3/dist-packages/grpc/__init__.py",

@@ -7,47 +7,51 @@ use serde::{Deserialize, Serialize};
 /// `http1.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http1 {
-    pub case: Vec<Case1>,
+pub(crate) struct Http1 {
+    pub(crate) case: Vec<Case1>,
 }
 
 /// A case of HTTP/1.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case1 {
-    pub name: String,
-    pub send: String,
-    pub answers: Vec<u16>,
+pub(crate) struct Case1 {
+    pub(crate) name: String,
+    pub(crate) send: String,
+    pub(crate) answers: Vec<u16>,
     end: Option<End>,
     #[serde(default)]
-    pub seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
     #[serde(default)]
-    pub bodies: Vec<String>,
+    pub(crate) bodies: Vec<String>,
     #[serde(default)]
-    pub has: Vec<String>,
+    pub(crate) has: Vec<String>,
     #[serde(default)]
-    pub lacks: Vec<String>,
+    pub(crate) lacks: Vec<String>,
     #[serde(default)]
-    pub broken: bool,
-    pub cause: Option<String>,
+    pub(crate) broken: bool,
+    pub(crate) cause: Option<String>,
     #[serde(default)]
-    pub engine: bool,
+    pub(crate) engine: bool,
 }
 
 /// `http2.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http2 {
-    pub case: Vec<Case2>,
+pub(crate) struct Http2 {
+    pub(crate) case: Vec<Case2>,
 }
 
 /// A case of HTTP/2.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case2 {
-    pub name: String,
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of its own in the table"
+)]
+pub(crate) struct Case2 {
+    pub(crate) name: String,
     #[serde(default)]
-    pub bare: bool,
+    pub(crate) bare: bool,
     send: Vec<Send>,
     #[serde(default)]
     answers: BTreeMap<String, Answer>,
@@ -55,22 +59,22 @@ pub struct Case2 {
     #[serde(default)]
     goaway: Codes,
     #[serde(default)]
-    pub cut: bool,
+    pub(crate) cut: bool,
     #[serde(default)]
-    pub either: bool,
+    pub(crate) either: bool,
     #[serde(default)]
-    pub some: bool,
+    pub(crate) some: bool,
     #[serde(default)]
-    pub seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
     #[serde(default)]
-    pub bodies: Vec<String>,
+    pub(crate) bodies: Vec<String>,
     #[serde(default)]
-    pub has: Vec<String>,
+    pub(crate) has: Vec<String>,
     #[serde(default)]
-    pub lacks: Vec<String>,
-    pub cause: Option<String>,
+    pub(crate) lacks: Vec<String>,
+    pub(crate) cause: Option<String>,
     #[serde(default)]
-    pub engine: bool,
+    pub(crate) engine: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,17 +102,17 @@ enum Codes {
 
 /// A frame to be sent.
 #[derive(Debug, Serialize)]
-pub struct Frame {
-    pub kind: String,
-    pub stream: u32,
-    pub flags: Vec<String>,
-    pub payload: Payload,
+pub(crate) struct Frame {
+    pub(crate) kind: String,
+    pub(crate) stream: u32,
+    pub(crate) flags: Vec<String>,
+    pub(crate) payload: Payload,
 }
 
 /// What it carries.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Payload {
+pub(crate) enum Payload {
     Fields(Vec<(Vec<u8>, Vec<u8>)>),
     Bytes(Vec<u8>),
     Number(u32),
@@ -117,17 +121,17 @@ pub enum Payload {
 
 /// What a connection met with.
 #[derive(Debug, Default, Deserialize)]
-pub struct Met {
+pub(crate) struct Met {
     /// By stream: a status, or `reset CODE`.
-    pub answers: BTreeMap<u32, String>,
-    pub goaway: Option<u32>,
-    pub is_closed: bool,
+    pub(crate) answers: BTreeMap<u32, String>,
+    pub(crate) goaway: Option<u32>,
+    pub(crate) is_closed: bool,
 }
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum End {
+pub(crate) enum End {
     /// It serves on.
     Open,
     /// It is ended.
@@ -138,7 +142,7 @@ pub enum End {
 
 impl Http1 {
     /// The table.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         toml::from_str(include_str!("http1.toml")).expect("http1.toml is read")
     }
 }
@@ -147,12 +151,12 @@ impl Http1 {
 
 impl Case1 {
     /// The bytes to be sent.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         expanded(&self.send)
     }
 
     /// What becomes of the connection.
-    pub fn end(&self) -> End {
+    pub(crate) fn end(&self) -> End {
         let is_good = self.answers.iter().all(|status| *status == 200);
         self.end.unwrap_or(if is_good { End::Open } else { End::Closed })
     }
@@ -162,7 +166,7 @@ impl Case1 {
 
 impl Http2 {
     /// The table.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         toml::from_str(include_str!("http2.toml")).expect("http2.toml is read")
     }
 }
@@ -171,7 +175,7 @@ impl Http2 {
 
 impl Case2 {
     /// The frames to be sent.
-    pub fn frames(&self) -> Vec<Frame> {
+    pub(crate) fn frames(&self) -> Vec<Frame> {
         let mut frames = Vec::new();
         for send in &self.send {
             match send {
@@ -191,7 +195,7 @@ impl Case2 {
     }
 
     /// What the streams get, as [`Met`] has it.
-    pub fn answers(&self) -> BTreeMap<u32, String> {
+    pub(crate) fn answers(&self) -> BTreeMap<u32, String> {
         if let Some(status) = self.all {
             let streams = self.frames().into_iter().map(|frame| frame.stream);
             return streams.map(|stream| (stream, status.to_string())).collect();
@@ -205,12 +209,12 @@ impl Case2 {
     }
 
     /// Whether the connection may end, or must.
-    pub fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         !matches!(self.goaway, Codes::None)
     }
 
     /// What is wrong with what the connection met; `serves` is whether it serves on.
-    pub fn verdict(&self, met: &Met, serves: bool) -> Result<(), String> {
+    pub(crate) fn verdict(&self, met: &Met, serves: bool) -> Result<(), String> {
         let answers = self.answers();
         let has_answers = answers
             .iter()
@@ -297,7 +301,7 @@ fn expanded(text: &str) -> Vec<u8> {
 }
 
 /// With repetitions written out.
-pub fn repeated(text: &str) -> String {
+pub(crate) fn repeated(text: &str) -> String {
     let mut whole = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -311,7 +315,7 @@ pub fn repeated(text: &str) -> String {
 }
 
 /// Each character as one byte.
-pub fn latin1(text: &str) -> Vec<u8> {
+pub(crate) fn latin1(text: &str) -> Vec<u8> {
     let byte = |c: char| u8::try_from(u32::from(c)).expect("a character up to U+00FF");
     text.chars().map(byte).collect()
 }
