@@ -86,6 +86,7 @@ fn the_documents_full_example_has_the_defaults() {
     // These two depend on the machine, or have no default to show.
     full.threads = ThreadConfig::default();
     full.capture.proxy_cgroup = None;
+    full.http.max_body_bytes = None;
     let least = read(LEAST).unwrap();
     let but_for_what_is_required = |config: &Config| {
         let mut config = config.clone();
