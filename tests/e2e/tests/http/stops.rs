@@ -96,7 +96,8 @@ fn requests_in_progress_end_well(node: usize) {
     report!("a stop with requests of three seconds in progress took {took:?}");
     assert!(
         took < Duration::from_millis(5500),
-        "it waited for its deadline: {took:?}"
+        "it waited for its deadline: {took:?}\n{}",
+        hall.mesh.logs()
     );
 }
 
