@@ -1,7 +1,7 @@
 //! The moving average of an endpoint's latency that follows peaks at once and forgets them slowly, as in Finagle and
 //! Linkerd ("peak EWMA").
 //!
-//! One atomic: the average as a single in the high half, when it was brought up to date, in milliseconds, in the low
+//! One atomic: the average as a single in the high half (negative while it is only assumed), when it was brought up to date, in milliseconds, in the low
 //! one. No lock, and no request waits for another.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct PeakEwma(AtomicU64);
 impl PeakEwma {
     /// Of an endpoint that has answered nothing yet.
     pub(super) fn new(now: Moment) -> Self {
-        Self(AtomicU64::new(pack(UNKNOWN.as_secs_f32(), millis(now))))
+        Self(AtomicU64::new(pack(-UNKNOWN.as_secs_f32(), millis(now))))
     }
 
     /// Takes an answer's latency into account.
@@ -31,7 +31,8 @@ impl PeakEwma {
         let now = millis(now);
         let latency = latency.as_secs_f32();
         let update = |packed| {
-            let average = match unpack(packed) {
+            let (average, then) = unpack(packed);
+            let average = match (average.abs(), then) {
                 (average, _) if latency >= average => latency,
                 (average, then) => {
                     let rest = remaining(then, now);
@@ -44,9 +45,13 @@ impl PeakEwma {
     }
 
     /// The average in seconds. Without answers it decays towards zero, so that an endpoint that was slow once is tried
-    /// again.
+    /// again. What is only assumed stays: of two endpoints that nothing is known of, none is the faster one for having come
+    /// a moment earlier.
     pub(super) fn seconds(&self, now: Moment) -> f32 {
         let (average, then) = unpack(self.0.load(Ordering::Acquire));
+        if average < 0.0 {
+            return -average;
+        }
         average * remaining(then, millis(now))
     }
 }
@@ -100,6 +105,12 @@ mod tests {
         }
         let seconds = ewma.seconds(at(10_000));
         assert!((0.36..0.39).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn what_is_assumed_is_the_same_for_all() {
+        let (one, other) = (PeakEwma::new(at(0)), PeakEwma::new(at(7)));
+        assert!((one.seconds(at(5_000)) - other.seconds(at(5_000))).abs() < f32::EPSILON);
     }
 
     #[test]
