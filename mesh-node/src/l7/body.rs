@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -78,12 +79,15 @@ impl Body {
         Self(Kind::Incoming(body))
     }
 
-    /// What comes in a stream of HTTP/2; `length` is its Content-Length.
-    pub(super) fn stream(stream: RecvStream, length: Option<u64>) -> Self {
+    /// What comes in a stream of HTTP/2; `length` is its Content-Length. Also where it will be said if something of it is
+    /// refused.
+    pub(super) fn stream(stream: RecvStream, length: Option<u64>) -> (Self, Option<Arc<OnceLock<Refusal>>>) {
         if stream.is_end_stream() {
-            return Self::empty();
+            return (Self::empty(), None);
         }
-        Self(Kind::Stream(StreamBody::new(stream, length)))
+        let refused = Arc::default();
+        let body = StreamBody::new(stream, length, Arc::clone(&refused));
+        (Self(Kind::Stream(body)), Some(refused))
     }
 
     /// Any other body: one that is counted, kept for a retry, or limited.

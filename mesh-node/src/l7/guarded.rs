@@ -16,6 +16,7 @@ use bytes::{Buf as _, BytesMut};
 use futures::task::AtomicWaker;
 use mesh_http::guard::Refusal;
 use mesh_http::guard::h1::{self, Guard, Position, Released};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 pub(super) use self::farewell::Farewell;
@@ -57,6 +58,8 @@ pub(super) struct Requests {
     is_complete: AtomicBool,
     /// The number of the last one that was answered, with [`GRANTED`].
     answered: AtomicU64,
+    /// Why the content of the last one is refused, if it is.
+    refusal: Mutex<Option<Refusal>>,
     /// Who reads, when it waits for either of these.
     reader: AtomicWaker,
 }
@@ -114,6 +117,11 @@ impl Requests {
 // === impl Busy ===
 
 impl Busy {
+    /// Why the request's content is refused, if it is.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        *self.requests.refusal.lock()
+    }
+
     /// The request is answered; whether another protocol follows.
     pub(super) fn answer(&self, is_granted: bool) {
         let granted = if is_granted { GRANTED } else { 0 };
@@ -184,12 +192,13 @@ where
         Ok(true)
     }
 
-    /// Ends the connection for hyper. Within content the error goes to whoever reads that, and answers; else the answer is
-    /// ours, after those to the requests before.
+    /// Ends the connection for hyper. Within content the error goes to whoever reads that, and the request is answered
+    /// with it if it is not answered yet; else our answer comes after those to the requests before.
     fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
         self.end = End::Here;
         (self.refused)(refusal);
         if self.guard.position() == Position::Content {
+            *self.requests.refusal.lock() = Some(refusal);
             return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
         }
         self.farewell.say(refusal);

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use mesh_http::guard::Refusal;
 
 use super::body::Body;
 use crate::outcome::Flag;
@@ -45,8 +46,15 @@ pub fn grpc(status: u32, flag: Flag, detail: &str) -> Response<Body> {
     answer
 }
 
+/// To a request that is refused: for its head, or when its content has come to what is refused.
+pub(super) fn refused(refusal: Refusal) -> Response<Body> {
+    let status = refusal.status().unwrap_or(StatusCode::BAD_REQUEST);
+    reply(Client::Http, status, flag(refusal), refusal.detail())
+}
+
 /// The same for HTTP/1 as it is sent, with which the connection ends: for a client whose bytes never became a request.
-pub(super) fn last(status: StatusCode, flag: Flag, detail: &str) -> Bytes {
+pub(super) fn last(refusal: Refusal, status: StatusCode) -> Bytes {
+    let (flag, detail) = (flag(refusal), refusal.detail());
     let answer = http(status, flag, detail);
     let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\n").into_bytes();
     for (name, value) in answer.headers() {
@@ -58,6 +66,13 @@ pub(super) fn last(status: StatusCode, flag: Flag, detail: &str) -> Bytes {
     let body = json(status, flag, detail);
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
     bytes.into()
+}
+
+fn flag(refusal: Refusal) -> Flag {
+    match refusal {
+        Refusal::Slow => Flag::StreamIdleTimeout,
+        _ => Flag::DownstreamProtocolError,
+    }
 }
 
 fn http(status: StatusCode, flag: Flag, detail: &str) -> Response<Body> {

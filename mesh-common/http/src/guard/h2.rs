@@ -58,6 +58,8 @@ const END_HEADERS: u8 = 0x4;
 pub struct Guard {
     /// Bytes of the preface that have not come.
     preface: usize,
+    /// Whether SETTINGS has come, which is the rest of the preface.
+    has_settings: bool,
     /// The head of the frame at hand, and how much of it has come.
     head: [u8; FRAME_HEAD],
     filled: usize,
@@ -89,6 +91,7 @@ impl Default for Guard {
     fn default() -> Self {
         Self {
             preface: PREFACE,
+            has_settings: false,
             head: [0; FRAME_HEAD],
             filled: 0,
             payload: 0,
@@ -150,7 +153,7 @@ impl Guard {
     /// Whether the client is in the midst of what has to come without delay: the preface, or a header block.
     pub fn is_in_head(&self) -> bool {
         let is_in_headers = self.payload > 0 && matches!(self.head[3], HEADERS | CONTINUATION);
-        self.preface > 0 || self.in_block || is_in_headers || self.filled > 0
+        self.preface > 0 || !self.has_settings || self.in_block || is_in_headers || self.filled > 0
     }
 
     /// Frames of a size that their kind does not have (RFC 9113 §6): the library ends the connection, too, but with
@@ -171,6 +174,10 @@ impl Guard {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        if !self.has_settings && (kind != SETTINGS || flags & ACK != 0) {
+            return Err(Refusal::Preface);
+        }
+        self.has_settings = true;
         self.size(kind, flags)?;
         match kind {
             HEADERS => self.headers(stream, flags),

@@ -81,6 +81,8 @@ pub enum Refusal {
     Te,
     /// `:path` is empty, or `:authority` is missing.
     PseudoHeader,
+    /// HTTP/2 whose first frame is not SETTINGS.
+    Preface,
     /// A frame of HTTP/2 with a size that its kind does not have.
     FrameSize,
     /// A frame of HTTP/2 that costs more than it carries, too many times: PING or SETTINGS.
@@ -110,6 +112,7 @@ impl Refusal {
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::AfterClose
             | Self::Truncated
+            | Self::Preface
             | Self::FrameSize
             | Self::ControlFlood
             | Self::PriorityFlood
@@ -161,6 +164,7 @@ impl Refusal {
             Self::ConnectionField => "connection_field",
             Self::Te => "te",
             Self::PseudoHeader => "pseudo_header",
+            Self::Preface => "preface",
             Self::FrameSize => "frame_size",
             Self::ControlFlood => "control_flood",
             Self::PriorityFlood => "priority_flood",
@@ -211,6 +215,7 @@ impl Refusal {
             Self::ConnectionField => "a header field of HTTP/1 connections in HTTP/2",
             Self::Te => "TE may be 'trailers' only",
             Self::PseudoHeader => "a pseudo-header is missing or empty",
+            Self::Preface => "the first frame is not SETTINGS",
             Self::FrameSize => "a frame has a size that its kind does not have",
             Self::ControlFlood => "too many PING or SETTINGS frames",
             Self::PriorityFlood => "too many PRIORITY frames",

@@ -1,11 +1,12 @@
 //! A request's body as it comes in a stream of HTTP/2.
 
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use hyper::body::{Frame, SizeHint};
-use mesh_http::guard::request;
+use mesh_http::guard::{Refusal, request};
 
 use super::BodyError;
 
@@ -17,16 +18,18 @@ pub(super) struct StreamBody {
     /// What is to come, if that was said.
     left: Option<u64>,
     has_all_data: bool,
+    refused: Arc<OnceLock<Refusal>>,
 }
 
 // === impl StreamBody ===
 
 impl StreamBody {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
+    pub(super) fn new(stream: RecvStream, length: Option<u64>, refused: Arc<OnceLock<Refusal>>) -> Self {
         Self {
             stream,
             left: length,
             has_all_data: false,
+            refused,
         }
     }
 
@@ -51,7 +54,10 @@ impl StreamBody {
         }
         let trailers = ready!(self.stream.poll_trailers(context)).map_err(BodyError::Stream)?;
         Poll::Ready(trailers.map(|trailers| {
-            request::check_trailers(&trailers, MAX_TRAILERS).map_err(BodyError::Refused)?;
+            request::check_trailers(&trailers, MAX_TRAILERS).map_err(|refusal| {
+                self.refused.get_or_init(|| refusal);
+                BodyError::Refused(refusal)
+            })?;
             Ok(Frame::trailers(trailers))
         }))
     }

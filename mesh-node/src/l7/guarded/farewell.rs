@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::wait::Wait;
 use crate::l7::reply;
-use crate::outcome::Flag;
 
 /// Longest time for which a client is listened to after the end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -37,11 +36,7 @@ impl Farewell {
     /// What is to be answered before the end.
     pub(in crate::l7) fn say(&mut self, refusal: Refusal) {
         if let Some(status) = refusal.status() {
-            let flag = match refusal {
-                Refusal::Slow => Flag::StreamIdleTimeout,
-                _ => Flag::DownstreamProtocolError,
-            };
-            self.answer = reply::last(status, flag, refusal.detail());
+            self.answer = reply::last(refusal, status);
         }
     }
 

@@ -19,6 +19,7 @@ use super::{Handler, ServeError};
 use crate::l7::body::{Body, BodyError};
 use crate::l7::guarded::{Busy, Guarded, Requests};
 use crate::l7::limits::Limits;
+use crate::l7::reply;
 use crate::l7::upgrade::{Asked, OnUpgraded};
 
 /// What hyper may hold of a connection's bytes in each direction, if the largest head is not larger.
@@ -54,7 +55,10 @@ where
         let busy = requests.begin();
         let (handler, asked) = (handler.clone(), &asked);
         async move {
-            let (answer, is_granted) = answer(handler, request, asked).await;
+            let (mut answer, is_granted) = answer(handler, request, asked).await;
+            if let Some(refusal) = busy.refusal() {
+                answer = reply::refused(refusal);
+            }
             busy.answer(is_granted);
             Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
         }

@@ -163,6 +163,7 @@ where
             self.handler.refused(&refusal.into());
             self.connection.abrupt_shutdown(match refusal {
                 guard::Refusal::FrameSize => Reason::FRAME_SIZE_ERROR,
+                guard::Refusal::Preface => Reason::PROTOCOL_ERROR,
                 _ => Reason::ENHANCE_YOUR_CALM,
             });
             self.deadline = Some(Deadline {

@@ -23,11 +23,10 @@ use crate::l7::date;
 use crate::l7::guarded::Wait;
 use crate::l7::interim;
 use crate::l7::limits::Limits;
-use crate::l7::reply::{Client, reply};
+use crate::l7::reply;
 use crate::l7::upgrade::OnUpgraded;
 use crate::net::io::SideIo;
 use crate::net::side::Side;
-use crate::outcome::Flag;
 
 /// A request as h2 hands it out, and where its answer goes.
 pub(super) type Request = (http::Request<RecvStream>, SendResponse<Bytes>);
@@ -62,10 +61,11 @@ pub(super) async fn serve<H: Handler>(
     let is_head = head.method == Method::HEAD;
     let is_connect = head.method == Method::CONNECT;
     let checked = request::check(&head, limits.max_headers);
-    let (body, tunnel) = if is_connect && checked.is_ok() {
-        (Body::empty(), Some(receive))
+    let (body, tunnel, refused) = if is_connect && checked.is_ok() {
+        (Body::empty(), Some(receive), None)
     } else {
-        (Body::stream(receive, length(&head)), None)
+        let (body, refused) = Body::stream(receive, length(&head));
+        (body, None, refused)
     };
     let mut answer = match checked {
         Ok(()) => {
@@ -90,15 +90,13 @@ pub(super) async fn serve<H: Handler>(
         }
         Err(refusal) => {
             handler.refused(&refusal.into());
-            let status = refusal.status().unwrap_or(StatusCode::BAD_REQUEST);
-            reply(
-                Client::Http,
-                status,
-                Flag::DownstreamProtocolError,
-                refusal.detail(),
-            )
+            reply::refused(refusal)
         }
     };
+    if let Some(refusal) = refused.and_then(|refused| refused.get().copied()) {
+        handler.refused(&refusal.into());
+        answer = reply::refused(refusal);
+    }
     let run = answer.extensions_mut().remove::<OnUpgraded>();
     let (head, body) = answer.into_parts();
     let mut head = Response::from_parts(head, ());

@@ -21,9 +21,7 @@ use super::{Handler, Refusal, ServeError, Version, serve};
 use crate::config::HttpConfig;
 use crate::l7::body::Body;
 use crate::l7::limits::Limits;
-use crate::l7::reply::{Client, reply};
 use crate::l7::upgrade;
-use crate::outcome::Flag;
 
 /// Longest wait for anything that is to happen. The clock stands still in most tests: what does not happen fails at once.
 const DEADLINE: Duration = Duration::from_secs(7200);
@@ -85,15 +83,10 @@ impl Handler for Recorder {
                 (Ok(String::from_utf8_lossy(&bytes).into_owned()), trailers)
             }
             Err(error) => match error.refusal() {
+                // Any answer will do: the server has a better one.
                 Some(refusal) => {
-                    let status = refusal.status().unwrap_or(StatusCode::BAD_REQUEST);
                     self.note(&parts, Err(refusal.cause().to_owned()), None);
-                    return reply(
-                        Client::Http,
-                        status,
-                        Flag::DownstreamProtocolError,
-                        refusal.detail(),
-                    );
+                    return Response::new(Body::empty());
                 }
                 None => (Err(error.to_string()), None),
             },

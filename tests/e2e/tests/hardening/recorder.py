@@ -109,9 +109,12 @@ async def http2(reader, writer):
                     fields, content = open_streams.pop(stream)
                     note(first(fields), rest(fields), content, True)
                     head = any(field == (b":method", b"HEAD") for field in fields)
-                    connection.send_headers(stream, [(":status", "200")], end_stream=head)
-                    if not head:
-                        connection.send_data(stream, CONTENT, end_stream=True)
+                    try:
+                        connection.send_headers(stream, [(":status", "200")], end_stream=head)
+                        if not head:
+                            connection.send_data(stream, CONTENT, end_stream=True)
+                    except h2.exceptions.StreamClosedError:
+                        pass  # reset by what came with the request
                 elif isinstance(event, h2.events.StreamReset) and stream in open_streams:
                     fields, content = open_streams.pop(stream)
                     note(first(fields), rest(fields), content, False)

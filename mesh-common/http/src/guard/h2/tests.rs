@@ -84,6 +84,19 @@ fn floods_end() {
 }
 
 #[test]
+fn settings_come_first() {
+    for first in [
+        frame(HEADERS, 5, 1, b"\x82"),
+        frame(SETTINGS, ACK, 0, b""),
+        frame(PING, 0, 0, &[0; 8]),
+    ] {
+        let mut guard = Guard::default();
+        guard.read(PREFACE_BYTES).unwrap();
+        assert_eq!(guard.read(&first), Err(Refusal::Preface));
+    }
+}
+
+#[test]
 fn frames_have_the_size_of_their_kind() {
     for (kind, flags, size) in [
         (RST_STREAM, 0, 3),
@@ -191,6 +204,8 @@ fn tells_when_a_head_is_waited_for() {
     let mut guard = Guard::default();
     assert!(guard.is_in_head());
     guard.read(PREFACE_BYTES).unwrap();
+    assert!(guard.is_in_head());
+    guard.read(&frame(SETTINGS, 0, 0, b"")).unwrap();
     assert!(!guard.is_in_head());
     guard.read(&frame(HEADERS, 0, 1, b"\x82")).unwrap();
     assert!(guard.is_in_head());
