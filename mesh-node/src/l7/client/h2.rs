@@ -194,6 +194,8 @@ fn failure(error: &::h2::Error) -> SendFailure {
         _ if error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR) => {
             FailureKind::Refused
         }
+        // Reset from here: the client's body broke off. That says nothing against the endpoint.
+        _ if error.is_reset() && !error.is_remote() && !error.is_library() => FailureKind::Client,
         _ if error.is_reset() => FailureKind::Reset,
         _ if error.is_io() || error.is_go_away() => FailureKind::Closed,
         _ => FailureKind::Protocol,
