@@ -74,19 +74,20 @@ pub(super) async fn serve<H: Handler>(
             head.extensions.insert(interim);
             let request = http::Request::from_parts(head, body);
             let mut answering = pin!(handler.handle(request));
-            loop {
+            let answer = loop {
                 tokio::select! {
                     biased;
-                    Some(answer) = early.recv() => {
-                        if let Err(error) = respond.send_informational(answer) {
-                            tracing::debug!(%error, "an interim answer was not sent");
-                        }
-                    }
+                    Some(early) = early.recv() => send_early(&mut respond, early),
                     answer = &mut answering => break answer,
                     // Whoever has given up gets no answer, and nobody works on it any more.
                     _ = poll_fn(|context| respond.poll_reset(context)) => return,
                 }
+            };
+            // Those that came together with the answer.
+            while let Ok(early) = early.try_recv() {
+                send_early(&mut respond, early);
             }
+            answer
         }
         Err(refusal) => {
             handler.refused(&refusal.into());
@@ -121,6 +122,13 @@ pub(super) async fn serve<H: Handler>(
         Ok(()) | Err(Broken::Client) => {}
         Err(Broken::Body(error)) => send.send_reset(error.h2_reason().unwrap_or(Reason::INTERNAL_ERROR)),
         Err(Broken::Stalled) => send.send_reset(Reason::CANCEL),
+    }
+}
+
+/// Sends an interim answer.
+fn send_early(respond: &mut SendResponse<Bytes>, answer: Response<()>) {
+    if let Err(error) = respond.send_informational(answer) {
+        tracing::debug!(%error, "an interim answer was not sent");
     }
 }
 
