@@ -121,14 +121,11 @@ fn sent(of: &Workload, key: &str) -> u64 {
 
 /// One that stops reading for three seconds, and one that reads on beside it.
 fn slow_and_quick(hall: &Hall, target: &Target, port: u16, version: u8, key: &str) {
-    let size = 64 * MIB;
+    let size = 128 * MIB;
     let slow = json!({ "version": version, "headers": { "x-key": key, "x-do": format!("size={size}") },
-                       "stop_after": 100_000, "stop_for": 4000, "window": 32 * MIB });
-    let quick =
-        json!({ "version": version, "headers": { "x-do": format!("size={size}") }, "window": 32 * MIB });
-    let before = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+                       "stop_after": 100_000, "stop_for": 5000, "window": 32 * MIB });
+    let quick_size = 32 * MIB;
+    let quick = json!({ "version": version, "headers": { "x-do": format!("size={quick_size}") }, "window": 32 * MIB });
     let (answers, held) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             // What was sent once the slow one's buffers are full, and a second later.
@@ -144,7 +141,7 @@ fn slow_and_quick(hall: &Hall, target: &Target, port: u16, version: u8, key: &st
             watch.join().unwrap(),
         )
     });
-    for answer in &answers {
+    for (answer, size) in answers.iter().zip([size, quick_size]) {
         assert_eq!(
             (&answer["error"], &answer["length"]),
             (&Value::Null, &json!(size)),
@@ -152,22 +149,22 @@ fn slow_and_quick(hall: &Hall, target: &Target, port: u16, version: u8, key: &st
         );
     }
     let took = |answer: &Value| answer["milliseconds"].as_u64().unwrap();
-    assert!(took(&answers[0]) >= 4000, "the slow one did not stop");
+    assert!(took(&answers[0]) > 4900, "the slow one did not stop");
     assert!(
-        took(&answers[1]) < 3500,
+        took(&answers[1]) < 4500,
         "the quick one took {} ms beside a slow one",
         took(&answers[1])
     );
+    report!(
+        "HTTP/{version} to port {port}: {} KiB on the way to a reader that stops; the one beside it took {} ms",
+        held / 1024,
+        took(&answers[1])
+    );
+    // What sockets' buffers and windows hold, of which there are three pairs on the way.
     assert!(
         held < size / 2,
         "{} MiB were sent to one that takes nothing",
         held / MIB
-    );
-    report!(
-        "HTTP/{version} to port {port}: {} KiB on the way to a reader that stops; the one beside it took {} ms (begun {} s)",
-        held / 1024,
-        took(&answers[1]),
-        before.as_secs() % 1000
     );
 }
 
