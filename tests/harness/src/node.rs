@@ -341,7 +341,11 @@ impl NodeSettings {
             "[log]\nfilter = \"{}\"\nformat = \"text\"\n",
             self.log_filter
         )?;
-        writeln!(text, "[metrics]\nseries-retention = \"{}\"\n", self.series_retention)?;
+        writeln!(
+            text,
+            "[metrics]\nseries-retention = \"{}\"\n",
+            self.series_retention
+        )?;
         writeln!(
             text,
             "[access-log]\nconnections = \"{}\"\nrequests = \"{}\"",
