@@ -118,6 +118,13 @@ fn refuses_values_that_nothing_could_work_with() {
             "[threads]\nworkers = 0",
             "threads.workers: 0 is not between 1 and",
         ),
+        ("[metrics]\nmax-series = 0", "metrics.max-series: "),
+        ("[metrics]\nseries-retention = '0s'", "metrics.series-retention: "),
+        (
+            "[access-log]\nsample = 1.5",
+            "access-log.sample: 1.5 is not between 0 and 1",
+        ),
+        ("[access-log]\nsample = nan", "access-log.sample: "),
         ("[log]\nfilter = '=,='", "log.filter: "),
     ] {
         let error = read(&format!("{LEAST}{text}\n")).unwrap_err();
