@@ -3,6 +3,7 @@
 //! A plan never changes. Who holds one asks [`Plans::get`] again when the snapshot has been replaced; as long as the
 //! Service and its routes are the same values, the answer is the same plan, so that a change elsewhere costs a lookup.
 
+pub mod limiters;
 pub mod rule;
 
 use std::collections::HashMap;
@@ -13,11 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::request::Parts;
 use mesh_http::filter::FilterError;
 use mesh_http::table::{Table, TableError};
-use mesh_model::{
-    HttpRule, ResourceName, RouteRules, RuleName, Service, ServicePort, ServiceRoutes, Snapshot,
-};
+use mesh_model::{HttpRule, ResourceName, RouteRules, Service, ServicePort, ServiceRoutes, Snapshot};
 use parking_lot::Mutex;
 
+use self::limiters::{Limiter, Limiters};
 use self::rule::{ConnectionRule, Rule};
 use crate::resilience::{Backend, Backends};
 
@@ -39,6 +39,7 @@ pub struct Plan {
     pub rules: Rules,
     /// For requests where no route is in force.
     pub fallback: Arc<Rule>,
+    limiters: Limiters,
     /// Whether the server spoke first on the last connection for which that had to be found out.
     pub server_first: Habit,
     routes: Option<Arc<ServiceRoutes>>,
@@ -156,12 +157,17 @@ impl Plans {
         former: Option<&Plan>,
     ) -> Plan {
         let backend = self.backends.bind(&service.name, port.port);
-        let compiled = rules.map_or(Ok(Rules::None), |rules| self.compile_rules(rules, former));
+        let policy = &port.policy.request;
+        let former_limits = former.map(|plan| &plan.limiters);
+        let mut limiters = Limiters::default();
+        let fallback = Rule::to_service(port, &backend, limiters.of(None, policy, policy, former_limits));
+        let mut limits =
+            |rule: &HttpRule| limiters.of(Some(&rule.name.route), &rule.policy, policy, former_limits);
+        let compiled = rules.map_or(Ok(Rules::None), |rules| self.compile_rules(rules, &mut limits));
         let rules = compiled.unwrap_or_else(|error| {
             tracing::error!(service = %service.name, port = port.port, %error, "the routes do not compile; requests are answered 500 until they do");
             Rules::Broken(error.to_string())
         });
-        let fallback = Rule::to_service(port, &backend, former.map(|plan| &*plan.fallback));
         Plan {
             fallback: Arc::new(fallback.unwrap_or_else(|error| {
                 tracing::error!(service = %service.name, port = port.port, %error, "the policy does not compile; its faults are left out");
@@ -171,17 +177,21 @@ impl Plans {
             port: port.clone(),
             backend,
             rules,
+            limiters,
             server_first: Habit(former.is_some_and(|plan| plan.server_first.get()).into()),
             routes: routes.cloned(),
         }
     }
 
-    fn compile_rules(&self, rules: &RouteRules, former: Option<&Plan>) -> Result<Rules, PlanError> {
-        let former = former.map(|plan| &plan.rules);
-        let compile = |rules: &[HttpRule]| {
+    fn compile_rules(
+        &self,
+        rules: &RouteRules,
+        limits: &mut impl FnMut(&HttpRule) -> Vec<Arc<Limiter>>,
+    ) -> Result<Rules, PlanError> {
+        let mut compile = |rules: &[HttpRule]| {
             rules
                 .iter()
-                .map(|rule| Rule::compile(rule, &self.backends, former).map(Arc::new))
+                .map(|rule| Rule::compile(rule, &self.backends, limits(rule)).map(Arc::new))
                 .collect::<Result<Vec<_>, PlanError>>()
         };
         Ok(match rules {
@@ -234,11 +244,6 @@ impl HttpRules {
     pub fn find(&self, request: &Parts) -> Option<(&Arc<Rule>, Option<&str>)> {
         let matched = self.table.find(request)?;
         Some((self.rules.get(*matched.payload)?, matched.prefix))
-    }
-
-    /// The rule with this name.
-    fn named(&self, name: &RuleName) -> Option<&Arc<Rule>> {
-        self.rules.iter().find(|rule| rule.name.as_deref() == Some(name))
     }
 }
 

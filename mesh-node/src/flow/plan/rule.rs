@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mesh_http::filter::{Cors, Edits, FilterError, Redirect, Rewrite};
 use mesh_http::table::Matcher;
 use mesh_model::{
-    BackendTarget, Fault, FaultKind, Filter, HttpRule, RateLimit, RequestPolicy, RuleName, ServicePort,
-    WeightedBackend,
+    BackendTarget, Fault, FaultKind, Filter, HttpRule, RequestPolicy, RuleName, ServicePort, WeightedBackend,
 };
 
-use super::{PlanError, Rules};
-use crate::resilience::{Backend, Backends, FaultInjector, RateLimiter};
+use super::PlanError;
+use super::limiters::Limiter;
+use crate::resilience::{Backend, Backends, FaultInjector};
 
 /// A rule for requests.
 #[derive(Debug)]
@@ -80,14 +80,6 @@ pub struct Target {
     pub steps: Vec<Step>,
 }
 
-/// A rate limit and its count.
-#[derive(Debug)]
-pub struct Limiter {
-    limit: RateLimit,
-    /// The count.
-    pub limiter: RateLimiter,
-}
-
 /// A fault and which requests it is for.
 #[derive(Debug)]
 pub struct InjectedFault {
@@ -113,16 +105,12 @@ pub struct ConnectionRule {
 // === impl Rule ===
 
 impl Rule {
-    /// Compiles a rule. The counts of limits that stay the same are taken over from the rule of the same name.
+    /// Compiles a rule with these limits.
     pub(super) fn compile(
         rule: &HttpRule,
         backends: &Backends,
-        former: Option<&Rules>,
+        limits: Vec<Arc<Limiter>>,
     ) -> Result<Self, PlanError> {
-        let former = match former {
-            Some(Rules::Http(rules)) => rules.named(&rule.name).map(|rule| &**rule),
-            _ => None,
-        };
         let failed = |source| PlanError::Filter {
             rule: rule.name.to_string(),
             source,
@@ -131,7 +119,7 @@ impl Rule {
             name: Some(Arc::clone(&rule.name)),
             steps: steps(&rule.filters, backends).map_err(failed)?,
             backends: Weighted::new(&rule.backends, backends).map_err(failed)?,
-            limiters: limiters(&rule.policy, former),
+            limiters: limits,
             faults: faults(&rule.policy)?,
             policy: rule.policy.clone(),
         })
@@ -141,11 +129,11 @@ impl Rule {
     pub(super) fn to_service(
         port: &ServicePort,
         backend: &Arc<Backend>,
-        former: Option<&Rule>,
+        limits: Vec<Arc<Limiter>>,
     ) -> Result<Self, PlanError> {
         let policy = &port.policy.request;
         Ok(Self {
-            limiters: limiters(policy, former),
+            limiters: limits,
             faults: faults(policy)?,
             policy: policy.clone(),
             ..Self::bare(backend)
@@ -294,25 +282,6 @@ fn steps(filters: &[Filter], registry: &Backends) -> Result<Vec<Step>, FilterErr
         })
     };
     filters.iter().map(compile).collect()
-}
-
-fn limiters(policy: &RequestPolicy, former: Option<&Rule>) -> Vec<Arc<Limiter>> {
-    let same = |limit: &RateLimit| {
-        former
-            .and_then(|rule| rule.limiters.iter().find(|limiter| limiter.limit == *limit))
-            .cloned()
-    };
-    let new = |limit: &RateLimit| {
-        Arc::new(Limiter {
-            limiter: RateLimiter::new(limit),
-            limit: limit.clone(),
-        })
-    };
-    policy
-        .rate_limits
-        .iter()
-        .map(|limit| same(limit).unwrap_or_else(|| new(limit)))
-        .collect()
 }
 
 fn faults(policy: &RequestPolicy) -> Result<Vec<InjectedFault>, PlanError> {
