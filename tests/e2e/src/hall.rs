@@ -166,8 +166,18 @@ impl Hall {
         })
     }
 
-    /// A Service that the hall has had from the start.
+    /// The same Service by its other address, of IPv6.
+    pub fn over_ipv6(&self, target: &Target) -> Result<Target> {
+        let service = target.host.split('.').next().unwrap_or_default();
+        self.find(service, IpAddr::is_ipv6)
+    }
+
+    /// A Service that is there already.
     pub fn target(&self, name: &str) -> Result<Target> {
+        self.find(name, IpAddr::is_ipv4)
+    }
+
+    fn find(&self, name: &str, is_wanted: fn(&IpAddr) -> bool) -> Result<Target> {
         let services = self.a().admin("/services")?;
         let found = services.as_array().and_then(|all| {
             all.iter()
@@ -175,12 +185,10 @@ impl Hall {
         });
         let addresses = found.with_context(|| format!("there is no Service {name}"))?["addresses"].as_array();
         let addresses = addresses.into_iter().flatten().filter_map(Value::as_str);
-        let address: Option<IpAddr> = addresses
-            .filter_map(|address| address.parse().ok())
-            .find(IpAddr::is_ipv4);
+        let address: Option<IpAddr> = addresses.filter_map(|text| text.parse().ok()).find(is_wanted);
         Ok(Target {
             host: format!("{name}.{NAMESPACE}"),
-            address: address.with_context(|| format!("{name} has no address"))?,
+            address: address.with_context(|| format!("{name} has no such address"))?,
         })
     }
 

@@ -93,7 +93,11 @@ class Any(grpc.GenericRpcHandler):
         # grpcio looks at a handler's kind of function: each must be a coroutine or generator itself.
         async def one(request, context):
             behaviour = up if method.endswith("Up") else unary
-            return await behaviour(Call(method, context), request)
+            try:
+                return await behaviour(Call(method, context), request)
+            except asyncio.CancelledError:
+                print("cancelled:", method, flush=True)
+                raise
 
         async def many(request, context):
             behaviour = both if method.endswith("Both") else down

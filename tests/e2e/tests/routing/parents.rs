@@ -1,9 +1,11 @@
 //! Which requests a route is for: its parents, their ports, and whose clients.
 
+use mesh_e2e::MOMENT;
 use mesh_e2e::ask::Ask;
 use mesh_e2e::case::{check, get};
 use mesh_e2e::peers::HTTP_PORT;
 use mesh_e2e::routes::Route;
+use mesh_harness::until;
 
 use crate::HALL;
 
@@ -58,6 +60,17 @@ fn a_route_is_for_its_service_and_not_for_the_pods_behind_it() {
         );
         assert_eq!(answer.seen().unwrap().server(), "echo-v2");
     }
+}
+
+#[test]
+fn a_route_is_for_all_addresses_of_its_service() {
+    let mut hall = HALL.take();
+    let target = hall.service("both-families").unwrap();
+    let route = Route::http("both-families").parent("both-families");
+    hall.routes(&[route.rules(&marked("echo-v2"))]).unwrap();
+    let case = get("/").reaches("echo-v2").has("x-marked", "by-the-route");
+    hall.check(&target, std::slice::from_ref(&case)).unwrap();
+    hall.check(&hall.over_ipv6(&target).unwrap(), &[case]).unwrap();
 }
 
 #[test]
@@ -332,4 +345,48 @@ fn routes_of_two_kinds_do_not_merge_and_grpc_goes_first() {
         ("False", "Conflicted"),
         "{accepted:?}"
     );
+}
+
+#[test]
+fn routes_for_connections_give_way_to_those_for_requests() {
+    let mut hall = HALL.take();
+    let target = hall.service("three-kinds").unwrap();
+    // A port that declares nothing may be any of these routes'.
+    let port = "port: 8081";
+    let http = Route::http("three-kinds")
+        .parent_with("three-kinds", port)
+        .rules(&marked("echo-v1"));
+    let backend = "- backendRefs: [ { name: echo-v2, port: 443 } ]";
+    let tls = Route::tls("three-kinds")
+        .parent_with("three-kinds", port)
+        .hostname("a.example")
+        .rules(backend);
+    let tcp = Route::tcp("three-kinds")
+        .parent_with("three-kinds", port)
+        .rules(backend);
+    hall.routes(&[tcp.clone(), tls.clone(), http.clone()]).unwrap();
+    let judged = |route: &Route| {
+        let accepted = hall.condition(route, "Accepted").unwrap();
+        (accepted.status, accepted.reason)
+    };
+    let conflicted = ("False".to_owned(), "Conflicted".to_owned());
+    let accepted = ("True".to_owned(), "Accepted".to_owned());
+    assert_eq!(
+        (judged(&http), judged(&tls), judged(&tcp)),
+        (accepted.clone(), conflicted.clone(), conflicted.clone())
+    );
+    hall.check(
+        &target,
+        &[get("/")
+            .port(8081)
+            .reaches("echo-v1")
+            .has("x-marked", "by-the-route")],
+    )
+    .unwrap();
+    hall.remove(&http.file()).unwrap();
+    until("the next kind to take its place", MOMENT, || {
+        Ok((judged(&tls) == accepted).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(judged(&tcp), conflicted);
 }

@@ -1,11 +1,13 @@
 //! How long a request may take, and when it is sent again: the timeouts and the retry of a route's rule.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mesh_e2e::case::get;
 use mesh_e2e::hall::Hall;
 use mesh_e2e::peers;
 use mesh_e2e::routes::Route;
+use serde_json::json;
 
 use crate::HALL;
 
@@ -63,6 +65,30 @@ fn a_request_ends_when_its_time_is_over() {
         took > Duration::from_millis(450) && took < Duration::from_secs(3),
         "{took:?}"
     );
+}
+
+#[test]
+fn the_time_of_a_request_begins_when_it_has_come() {
+    let mut hall = HALL.take();
+    let target = hall.service("slow-uploads").unwrap();
+    let rules = rule("/request", "timeouts: { request: 700ms }");
+    hall.routes(&[Route::http("slow-uploads").parent("slow-uploads").rules(&rules)])
+        .unwrap();
+    hall.check(
+        &target,
+        &[get("/request").with("X-Do: delay=1200").fails(504, "UT")],
+    )
+    .unwrap();
+    // A body of one and a half seconds: the client's own time.
+    let asks = [1, 2].map(|version| {
+        json!({ "version": version, "method": "POST", "path": "/request", "size": 1_000_000, "every": 100 })
+    });
+    let to = SocketAddr::new(target.address, 80);
+    let answers = peers::http(&hall.client_a, &hall.folder(), to, &asks).unwrap();
+    for answer in &answers {
+        assert_eq!(answer["status"], 200, "{answer}");
+        assert!(answer["milliseconds"].as_u64() > Some(1200), "{answer}");
+    }
 }
 
 #[test]
