@@ -3,6 +3,7 @@
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Response};
+use mesh_http::filter::FilterError;
 use mesh_model::CookieAffinity;
 
 use super::connection::Connection;
@@ -67,12 +68,13 @@ fn apply<'a>(
     connection: &Connection,
     after: &mut Afterwards<'a>,
 ) -> Result<(), Filtered<'a>> {
-    let bad = |error: mesh_http::filter::FilterError| {
-        Filtered::Refusal(Refusal::new(
-            400,
-            Flag::DownstreamProtocolError,
-            error.to_string(),
-        ))
+    let bad = |error: FilterError| {
+        let (status, flag) = match error {
+            FilterError::NoHost | FilterError::TooLong => (400, Flag::DownstreamProtocolError),
+            // The route asks for what can't be.
+            FilterError::NoPrefix | FilterError::Field { .. } => (500, Flag::NoBackend),
+        };
+        Filtered::Refusal(Refusal::new(status, flag, error.to_string()))
     };
     for step in steps {
         match step {
