@@ -292,7 +292,7 @@ async fn one(
             match lease.http2().send(outgoing, guard, early(gate, client)).await {
                 Ok(answer) => Ok((answer, Lease::Http2 { _place: lease })),
                 Err(failure) => {
-                    if failure.kind != FailureKind::Reset {
+                    if !matches!(failure.kind, FailureKind::Reset | FailureKind::Client) {
                         lease.mark_over();
                     }
                     Err((failure, is_reused))
