@@ -72,9 +72,11 @@ async def http1(reader, writer):
                 connection.start_next_cycle()
             else:
                 break
-    except (h11.RemoteProtocolError, ConnectionError) as error:
+    except h11.RemoteProtocolError as error:
         if request is None and raw:
             note("", [], raw, False, f"no request for h11: {error}")
+    except ConnectionError:
+        pass  # broken off, and with it what was open
     if request is not None:
         note(f"{request.method.decode('latin-1')} {request.target.decode('latin-1')} HTTP/1.1", request.headers, content, False)
     writer.close()
@@ -120,8 +122,10 @@ async def http2(reader, writer):
                     note(first(fields), rest(fields), content, False)
             writer.write(connection.data_to_send())
             await writer.drain()
-    except (h2.exceptions.ProtocolError, ConnectionError) as error:
+    except h2.exceptions.ProtocolError as error:
         note("", [], b"", False, f"no HTTP/2 for h2: {error}")
+    except ConnectionError:
+        pass  # broken off, and with it what was open
     for fields, content in open_streams.values():
         note(first(fields), rest(fields), content, False)
     writer.close()
