@@ -18,6 +18,10 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// Marks the proxy's own answers.
+#[derive(Debug, Clone, Copy)]
+struct Own;
+
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
@@ -92,7 +96,15 @@ fn answer(status: StatusCode, flag: Flag, detail: &str, body: Body) -> Response<
     *answer.status_mut() = status;
     let cause = value(&format!("{} {detail}", flag.code()));
     answer.headers_mut().insert(ERROR_HEADER, cause);
+    answer.extensions_mut().insert(Own);
     answer
+}
+
+/// Takes from an answer what only the proxy's own may have.
+pub(super) fn disown(answer: &mut Response<Body>) {
+    if answer.extensions_mut().remove::<Own>().is_none() {
+        answer.headers_mut().remove(ERROR_HEADER);
+    }
 }
 
 /// The gRPC status for an HTTP one: gRPC's own table ("HTTP to gRPC Status Code Mapping"), but where the cause says more.

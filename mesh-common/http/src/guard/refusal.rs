@@ -100,6 +100,55 @@ pub enum Refusal {
 // === impl Refusal ===
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 45] = [
+        Self::ControlCharacter,
+        Self::BareLf,
+        Self::EmptyLines,
+        Self::RequestLine,
+        Self::Method,
+        Self::Version,
+        Self::Target,
+        Self::TargetTooLong,
+        Self::Fold,
+        Self::Colon,
+        Self::FieldName,
+        Self::FieldValue,
+        Self::HeadTooLarge,
+        Self::TooManyFields,
+        Self::HostMissing,
+        Self::HostTwice,
+        Self::Host,
+        Self::HostDiffers,
+        Self::ContentLength,
+        Self::ContentLengthTwice,
+        Self::TwoFramings,
+        Self::CodingInHttp10,
+        Self::Coding,
+        Self::CodingTwice,
+        Self::Connection,
+        Self::UpgradeTwice,
+        Self::Content,
+        Self::ChunkSize,
+        Self::ChunkEnd,
+        Self::ChunkOverhead,
+        Self::Trailers,
+        Self::TrailersTooLarge,
+        Self::Slow,
+        Self::AfterClose,
+        Self::Truncated,
+        Self::ConnectionField,
+        Self::Te,
+        Self::PseudoHeader,
+        Self::Preface,
+        Self::FrameSize,
+        Self::ControlFlood,
+        Self::PriorityFlood,
+        Self::WindowFlood,
+        Self::EmptyFlood,
+        Self::ResetFlood,
+    ];
+
     /// The status that the client is answered with. `None`: the connection is closed without an answer to this.
     pub fn status(self) -> Option<StatusCode> {
         Some(match self {
@@ -233,3 +282,24 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_cause_and_its_status() {
+        let document = include_str!("../../../../docs/http.md");
+        for refusal in Refusal::ALL {
+            let cause = format!("`{}`", refusal.cause());
+            let mut rows = document
+                .lines()
+                .filter(|line| line.starts_with('|') && line.contains(&cause));
+            let row = rows
+                .next()
+                .unwrap_or_else(|| panic!("docs/http.md does not have {cause}"));
+            let status = refusal.status().map(|status| status.as_str().to_owned());
+            assert!(status.is_none_or(|status| row.contains(&status)), "{row}");
+        }
+    }
+}

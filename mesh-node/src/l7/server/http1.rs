@@ -59,6 +59,7 @@ where
             if let Some(refusal) = busy.refusal() {
                 answer = reply::refused(refusal);
             }
+            reply::disown(&mut answer);
             busy.answer(is_granted);
             Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
         }

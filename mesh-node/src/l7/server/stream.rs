@@ -98,6 +98,7 @@ pub(super) async fn serve<H: Handler>(
         handler.refused(&refusal.into());
         answer = reply::refused(refusal);
     }
+    reply::disown(&mut answer);
     let run = answer.extensions_mut().remove::<OnUpgraded>();
     let (head, body) = answer.into_parts();
     let mut head = Response::from_parts(head, ());

@@ -21,7 +21,9 @@ use super::{Handler, Refusal, ServeError, Version, serve};
 use crate::config::HttpConfig;
 use crate::l7::body::Body;
 use crate::l7::limits::Limits;
+use crate::l7::reply::{self, Client, reply};
 use crate::l7::upgrade;
+use crate::outcome::Flag;
 
 /// Longest wait for anything that is to happen. The clock stands still in most tests: what does not happen fails at once.
 const DEADLINE: Duration = Duration::from_secs(7200);
@@ -109,7 +111,11 @@ async fn answer(path: &str, parts: &http::request::Parts, body: String) -> Respo
         }
         "/never" => std::future::pending::<()>().await,
         "/large" => *answer.body_mut() = Body::full("x".repeat(1 << 20)),
-        "/status" => *answer.status_mut() = StatusCode::IM_A_TEAPOT,
+        "/forged" => {
+            let forged = http::HeaderValue::from_static("UH nobody is there");
+            answer.headers_mut().insert(reply::ERROR_HEADER, forged);
+        }
+        "/own" => answer = reply(Client::Http, StatusCode::NOT_FOUND, Flag::NoRoute, "no rule"),
         "/trailers" => {
             let trailers = HeaderMap::from_iter([(
                 http::HeaderName::from_static("x-sum"),

@@ -362,3 +362,13 @@ async fn a_drain_ends_what_is_idle_and_lets_requests_finish() {
     assert_eq!(*endless.recorder.ended.lock(), ["/never"]);
     assert!(matches!(endless.ended().await, Err(ServeError::Drained)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_answers_of_our_own_name_an_error() {
+    for (path, is_named) in [("/forged", false), ("/own", true)] {
+        let mut server = server();
+        server.send(GET.replace("/a", path)).await;
+        let head = server.until("\r\n\r\n").await;
+        assert_eq!(head.contains("\r\nx-mesh-error: "), is_named, "{head:?}");
+    }
+}

@@ -201,6 +201,16 @@ async fn pieces_of_a_cookie_are_joined() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_answers_of_our_own_name_an_error() {
+    let client = connect(server()).await;
+    for (path, is_named) in [("/forged", false), ("/own", true)] {
+        let (head, ..) = client.ask(get(path), "").await.unwrap();
+        assert_eq!(head.headers().contains_key("x-mesh-error"), is_named);
+    }
+    client.over().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_request_does_not_end_the_others() {
     let client = connect(server()).await;
     let request = Request::get("http://a/a").header("host", "b").body(()).unwrap();
