@@ -24,6 +24,7 @@ pub struct Meter {
     moved: AtomicU64,
     is_sent: AtomicBool,
     is_too_large: AtomicBool,
+    is_broken: AtomicBool,
     end: Notify,
 }
 
@@ -54,6 +55,7 @@ impl Meter {
             moved: AtomicU64::new(0),
             is_sent: AtomicBool::new(!has_body),
             is_too_large: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             end: Notify::new(),
         }
     }
@@ -88,6 +90,11 @@ impl Meter {
     /// Whether the request's body was broken off for its size.
     pub fn is_too_large(&self) -> bool {
         self.is_too_large.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client's part broke off: what follows from that speaks against nobody else.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
     }
 
     /// Waits until the whole request has been read.
@@ -152,6 +159,7 @@ impl hyper::body::Body for Metered {
                 if let Some(data) = frame.data_ref() {
                     let Some(left) = self.left.checked_sub(data.len() as u64) else {
                         self.meter.is_too_large.store(true, Ordering::Relaxed);
+                        self.meter.is_broken.store(true, Ordering::Relaxed);
                         self.tees.clear();
                         return Poll::Ready(Some(Err(BodyError::other(TooLarge))));
                     };
@@ -160,12 +168,16 @@ impl hyper::body::Body for Metered {
                     self.meter.touch();
                     self.tees.retain_mut(|tee| tee.send(data.clone()));
                 }
-                if self.body.is_end_stream() {
+                // After trailers nobody asks for more.
+                if frame.is_trailers() || self.body.is_end_stream() {
                     self.meter.sent_all();
                     self.tees.drain(..).for_each(Tee::finish);
                 }
             }
-            Some(Err(_)) => self.tees.clear(),
+            Some(Err(_)) => {
+                self.meter.is_broken.store(true, Ordering::Relaxed);
+                self.tees.clear();
+            }
             None => {
                 self.meter.sent_all();
                 self.tees.drain(..).for_each(Tee::finish);

@@ -37,14 +37,16 @@ enum Kind {
 
 /// A body that can be sent again as long as what was sent of it is small.
 ///
-/// Attempts share it: whoever polls first reads the next frame, and all see all frames. That one attempt is still
-/// being torn down while the next one runs does no harm.
+/// Attempts share it: whoever polls first reads the next frame, and all see all frames. An attempt ends before the next
+/// one begins, since the body wakes the last who asked.
 #[derive(Debug)]
 pub struct Replay {
     source: Metered,
     frames: Vec<Kept>,
-    /// Bytes in `frames`.
+    /// Bytes in `frames`, for the length.
     kept: usize,
+    /// What they take of the memory.
+    held: usize,
     share: Share,
     limit: usize,
     is_over: bool,
@@ -179,12 +181,13 @@ impl Body for Outgoing {
 // === impl Replay ===
 
 impl Replay {
-    /// The body; as long as no more than `limit` bytes of it were sent, and `share` had room for them, it can be sent again.
+    /// The body; as long as what was sent of it takes no more than `limit` bytes of memory, and `share` had room for them, it can be sent again.
     pub fn new(source: Metered, limit: usize, share: Share) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             source,
             frames: Vec::new(),
             kept: 0,
+            held: 0,
             share,
             limit,
             is_over: false,
@@ -223,7 +226,12 @@ impl Replay {
         }
         let frame = ready!(Pin::new(&mut self.source).poll_frame(context));
         match &frame {
-            Some(Ok(frame)) => self.keep(frame, position),
+            Some(Ok(frame)) => {
+                self.keep(frame, position);
+                if frame.is_trailers() && !self.is_over {
+                    self.end = End::Whole;
+                }
+            }
             Some(Err(_)) => self.end = End::Broken,
             None => self.end = End::Whole,
         }
@@ -240,11 +248,15 @@ impl Replay {
             (None, None) => return,
         };
         let bytes = match &kept {
+            Kept::Data(data) if data.is_empty() => return,
             Kept::Data(data) => data.len(),
             Kept::Trailers(_) => 0,
         };
         self.kept += bytes;
-        if self.kept > self.limit || !self.share.take(bytes) {
+        // A body in many small pieces takes more than its bytes.
+        let cost = bytes + size_of::<Kept>();
+        self.held += cost;
+        if self.held > self.limit || !self.share.take(cost) {
             self.is_over = true;
             self.frames = Vec::new();
             self.share.clear();

@@ -301,7 +301,11 @@ async fn one(
         }
     };
     let (answer, lease) = result.map_err(|(failure, is_reused)| {
-        let failed = Failed::sending(&failure, is_reused, &endpoint);
+        let mut failed = Failed::sending(&failure, is_reused, &endpoint);
+        if exchange.meter.is_broken() {
+            failed.flag = Flag::DownstreamConnectionTermination;
+            failed.kind = Kind::Hopeless;
+        }
         request.body.take_back(failure.unsent);
         failed
     })?;

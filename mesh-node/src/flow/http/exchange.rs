@@ -14,6 +14,7 @@ use mesh_model::ResourceName;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::head;
 use super::pool::{Lease1, Lease2};
 use crate::flow::plan::rule::Rule;
 use crate::l7::body::BodyError;
@@ -78,6 +79,7 @@ pub(super) struct Attempt {
     in_flight: InFlight,
     began: Instant,
     head_after: Option<Duration>,
+    is_over: bool,
 }
 
 /// The connection that an answer comes over.
@@ -167,6 +169,7 @@ impl Exchange {
             in_flight: endpoint.begin(),
             began: Instant::now(),
             head_after: None,
+            is_over: false,
         });
     }
 
@@ -190,7 +193,8 @@ impl Exchange {
 
     /// The current attempt is over.
     pub(super) fn attempt_over(&mut self, outcome: Outcome) {
-        if let Some(attempt) = &mut self.attempt {
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| !attempt.is_over) {
+            attempt.is_over = true;
             let took = attempt.began.elapsed();
             attempt
                 .in_flight
@@ -286,12 +290,13 @@ fn text(value: Option<&HeaderValue>) -> &str {
 // === impl Answer ===
 
 impl Answer {
-    /// The body of an answer; tells of the exchange at its end.
+    /// The body of an answer, which may be of a kind that never has one; tells of the exchange at its end.
     pub(super) fn new(
         body: AnswerBody,
         lease: Lease,
         exchange: Box<Exchange>,
         late: Pin<Box<dyn Future<Output = Flag> + Send>>,
+        is_bodiless: bool,
     ) -> Self {
         let mut answer = Self {
             body,
@@ -299,8 +304,8 @@ impl Answer {
             exchange,
             late,
         };
-        // hyper does not ask for the body of an answer that has none.
-        if answer.body.is_end_stream() {
+        // Nobody asks for the body of an answer that has none.
+        if is_bodiless || answer.body.is_end_stream() {
             answer.ended();
         }
         answer
@@ -322,8 +327,16 @@ impl Answer {
 
     fn broke(&mut self, flag: Flag, outcome: Outcome, cause: String) {
         self.exchange.is_over = true;
-        self.exchange.fail(flag, cause);
-        self.exchange.attempt_over(outcome);
+        if self.exchange.meter.is_broken() {
+            // What the client does to its own part speaks against nobody else.
+            self.exchange.fail(
+                Flag::DownstreamConnectionTermination,
+                "the client broke its request off",
+            );
+        } else {
+            self.exchange.fail(flag, cause);
+            self.exchange.attempt_over(outcome);
+        }
         self.lease = None;
     }
 }
@@ -336,7 +349,7 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(task) {
+        let mut frame = match Pin::new(&mut self.body).poll_frame(task) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let Poll::Ready(flag) = self.late.as_mut().poll(task) else {
@@ -347,12 +360,13 @@ impl Body for Answer {
                 return Poll::Ready(Some(Err(BodyError::other(error))));
             }
         };
-        match &frame {
+        match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.exchange.meter.add_received(data.len());
                 }
-                if let Some(trailers) = frame.trailers_ref() {
+                if let Some(trailers) = frame.trailers_mut() {
+                    head::answer(trailers);
                     self.exchange.grpc_status = headers::grpc_status(trailers);
                 }
                 if self.body.is_end_stream() {

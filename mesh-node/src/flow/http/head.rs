@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version};
+use hyper::body::Body as _;
 use mesh_http::headers;
 use mesh_model::AppProtocol;
 
@@ -72,6 +73,15 @@ pub(super) fn outgoing(
         Spoken::Http1 => {
             *request.uri_mut() = http1_target(head, authority)?;
             http1_headers(request.headers_mut(), authority, upgrade)?;
+            // Without a length hyper would leave the body of a GET or HEAD out.
+            if !request.body().is_end_stream()
+                && head.method != Method::CONNECT
+                && !request.headers().contains_key(CONTENT_LENGTH)
+            {
+                request
+                    .headers_mut()
+                    .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
         }
         Spoken::Http2 => {
             *request.version_mut() = Version::HTTP_2;
@@ -87,6 +97,10 @@ pub(super) fn outgoing(
 /// Takes what was meant for the endpoint's connection only out of an answer. Returns what was upgraded to.
 pub(super) fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let upgrade = headers::upgrade(headers).cloned();
+    // RFC 9112 §6.3: the coding frames the answer, whatever the length says.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     headers::strip_hop_by_hop(headers);
     headers.remove(TE);
     upgrade

@@ -75,6 +75,7 @@ async fn send(
     head: &Parts,
     body: Outgoing,
 ) -> Option<()> {
+    let has_body = !body.is_end_stream();
     let _permit = backend.admit_request().ok()?;
     let endpoint = backend
         .choose(&Pick {
@@ -104,7 +105,9 @@ async fn send(
             let answer = send_http1(&mut lease.connection, request, |_, _| {}).await.ok()?;
             in_flight.finish(Outcome::Status(answer.status().as_u16()), began.elapsed());
             read(answer.into_body()).await?;
-            lease.give_back();
+            if !has_body {
+                lease.give_back();
+            }
         }
         Spoken::Http2 => {
             let lease = upstreams.http2(&wanted).await.ok()?;

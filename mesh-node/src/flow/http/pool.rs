@@ -139,7 +139,7 @@ impl Upstreams {
         if let Some(lease) = http1::idle(&pair).await {
             return Ok(lease);
         }
-        self.timed(wanted, http1::open(self, &pair, wanted)).await
+        http1::open(self, &pair, wanted).await
     }
 
     /// A place in an HTTP/2 connection.
@@ -148,20 +148,7 @@ impl Upstreams {
         if let Some(lease) = http2::place(&pair) {
             return Ok(lease);
         }
-        self.timed(wanted, http2::open(self, &pair, wanted)).await
-    }
-
-    async fn timed<T>(
-        &self,
-        wanted: &Wanted<'_>,
-        open: impl Future<Output = Result<T, PoolError>>,
-    ) -> Result<T, PoolError> {
-        let deadline = wanted.backend.policy().backend.connect_timeout;
-        let deadline = deadline.unwrap_or(wanted.context.outbound.connect_timeout);
-        timeout(deadline, open).await.map_err(|_| PoolError::Timeout {
-            address: wanted.endpoint.address,
-            deadline,
-        })?
+        http2::open(self, &pair, wanted).await
     }
 
     fn pair(self: &Arc<Self>, wanted: &Wanted<'_>) -> Arc<Pair> {
@@ -222,6 +209,35 @@ impl Upstreams {
     }
 }
 
+/// Runs `connecting` within the time for a connection.
+async fn timed<T>(
+    wanted: &Wanted<'_>,
+    connecting: impl Future<Output = Result<T, PoolError>>,
+) -> Result<T, PoolError> {
+    let deadline = patience(wanted);
+    timeout(deadline, connecting)
+        .await
+        .map_err(|_| PoolError::Timeout {
+            address: wanted.endpoint.address,
+            deadline,
+        })?
+}
+
+/// Runs `waiting` within the same time; without a result it is the limit's fault, and nobody else's.
+async fn bounded<T>(
+    wanted: &Wanted<'_>,
+    limit: &Overflow,
+    waiting: impl Future<Output = T>,
+) -> Result<T, PoolError> {
+    let result = timeout(patience(wanted), waiting).await;
+    result.map_err(|_| PoolError::Overflow(*limit))
+}
+
+fn patience(wanted: &Wanted<'_>) -> Duration {
+    let deadline = wanted.backend.policy().backend.connect_timeout;
+    deadline.unwrap_or(wanted.context.outbound.connect_timeout)
+}
+
 async fn sweep(upstreams: Weak<Upstreams>, drain: Drain) {
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -260,6 +276,7 @@ async fn connect(wanted: &Wanted<'_>) -> Result<(Connected, Way), PoolError> {
 fn drive(
     pair: &Pair,
     released: impl Future<Output = ()> + Send + 'static,
+    dropped: impl Future + Send + 'static,
     driver: impl Future<Output = ()> + Send + 'static,
     ended: impl FnOnce() + Send + 'static,
 ) {
@@ -268,6 +285,7 @@ fn drive(
         tokio::select! {
             () = driver => {}
             () = released => {}
+            _ = dropped => {}
             () = source.stopping() => {}
         }
         ended();

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderValue;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
@@ -239,7 +239,8 @@ async fn forward(
         Ok((answer, lease)) => pass_on(exchange, (answer, lease), &sendable, &after, late),
         Err(_) if meter.is_too_large() => refuse(exchange, Refusal::too_large()),
         Err(refusal) => {
-            if refusal.status == 504 {
+            // A client that keeps its own part back is no endpoint's fault.
+            if refusal.status == 504 && meter.is_request_read() {
                 exchange.attempt_over(crate::resilience::Outcome::Timeout);
             }
             refuse(exchange, refusal)
@@ -308,6 +309,13 @@ fn pass_on(
     after.apply(&mut head.headers, endpoint);
     let is_connect = sent.head.method == Method::CONNECT && head.status.is_success();
     let is_upgrade = sent.upgrade.is_some() && head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
+        let text = "the endpoint switched protocols without being asked to";
+        return refuse(exchange, Refusal::new(502, Flag::UpstreamProtocolError, text));
+    }
+    if is_connect {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     if is_connect || is_upgrade {
         let mut response = Response::from_parts(head, Body::empty());
         if let (true, Some(protocol)) = (is_upgrade, upgraded_to) {
@@ -319,8 +327,10 @@ fn pass_on(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    let is_empty = body.is_end_stream();
-    let body = Answer::new(body, lease, exchange, late);
+    let is_bodiless = sent.head.method == Method::HEAD
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_empty = is_bodiless || body.is_end_stream();
+    let body = Answer::new(body, lease, exchange, late, is_bodiless);
     if !is_empty {
         *response.body_mut() = Body::boxed(body);
     }

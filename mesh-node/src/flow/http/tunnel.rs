@@ -29,9 +29,9 @@ pub(super) fn attach(
     lease: Lease,
 ) {
     upgrade::attach(answer, move |client| async move {
-        // The connection is the tunnel's now, and never an HTTP connection again.
-        drop(lease);
         run(client, endpoint, exchange).await;
+        // Never an HTTP connection again, but counted as one until now.
+        drop(lease);
     });
 }
 

@@ -127,11 +127,11 @@ impl Http2 {
 async fn send_body(mut body: Outgoing, mut stream: SendStream<Bytes>, given_up: oneshot::Receiver<()>) {
     let reason = tokio::select! {
         biased;
+        _ = given_up => Reason::CANCEL,
         sent = pump(&mut body, &mut stream) => match sent {
             Ok(()) => return,
             Err(reason) => reason,
         },
-        _ = given_up => Reason::CANCEL,
     };
     stream.send_reset(reason);
 }

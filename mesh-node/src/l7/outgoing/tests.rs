@@ -21,7 +21,7 @@ fn replay(frames: Vec<Result<Frame<Bytes>, BodyError>>, limit: usize) -> (Arc<Mu
     let meter = Arc::new(Meter::new(Instant::now(), true));
     let metered = Metered::new(body(frames), Arc::clone(&meter), Vec::new(), u64::MAX);
     (
-        Replay::new(metered, limit, Share::new(&Arc::default(), 1000)),
+        Replay::new(metered, limit, Share::new(&Arc::default(), 100_000)),
         meter,
     )
 }
@@ -37,7 +37,10 @@ async fn read(outgoing: Outgoing) -> Result<String, BodyError> {
 async fn every_attempt_sees_the_whole_body() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x", "y".parse().unwrap());
-    let (replay, meter) = replay(vec![data("one"), data("two"), Ok(Frame::trailers(trailers))], 100);
+    let (replay, meter) = replay(
+        vec![data("one"), data("two"), Ok(Frame::trailers(trailers))],
+        10_000,
+    );
     let mut first = Outgoing::again(&replay);
     let frame = first.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "one");
@@ -54,7 +57,7 @@ async fn every_attempt_sees_the_whole_body() {
 
 #[tokio::test]
 async fn more_than_is_kept_goes_through_once() {
-    let (replay, meter) = replay(vec![data("1234"), data("5678"), data("9")], 6);
+    let (replay, meter) = replay(vec![data("1234"), data("5678"), data("9")], size_of::<Kept>() + 6);
     let first = Outgoing::again(&replay);
     assert_eq!(read(first).await.unwrap(), "123456789");
     assert!(!replay.lock().can_repeat());
@@ -72,18 +75,19 @@ async fn a_workload_with_much_kept_has_its_next_body_sent_once() {
     assert!(others.take(8));
     let meter = Arc::new(Meter::new(Instant::now(), true));
     let metered = Metered::new(body(vec![data("one"), data("two")]), meter, Vec::new(), u64::MAX);
-    let replay = Replay::new(metered, 100, Share::new(&budget, 10));
+    let replay = Replay::new(metered, 10_000, Share::new(&budget, 10));
     assert_eq!(read(Outgoing::again(&replay)).await.unwrap(), "onetwo");
     assert!(!replay.lock().can_repeat());
 }
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_never_taken_for_a_whole_one() {
-    let (replay, meter) = replay(vec![data("one"), Err(BodyError::other("gone"))], 100);
+    let (replay, meter) = replay(vec![data("one"), Err(BodyError::other("gone"))], 10_000);
     assert!(read(Outgoing::again(&replay)).await.is_err());
     assert!(!replay.lock().can_repeat());
     assert!(read(Outgoing::again(&replay)).await.is_err());
     assert!(!meter.is_request_read());
+    assert!(meter.is_broken());
 }
 
 #[tokio::test]
@@ -122,4 +126,24 @@ async fn a_body_that_is_too_large_breaks_off() {
     assert!(read(Outgoing::once(metered)).await.is_err());
     assert!(meter.is_too_large());
     assert_eq!(meter.sent(), 3);
+}
+
+#[tokio::test]
+async fn many_small_pieces_count_for_more_than_their_bytes() {
+    let pieces = (0..1000).map(|_| data("x")).collect();
+    let (replay, _) = replay(pieces, 64 * 1024);
+    assert_eq!(read(Outgoing::again(&replay)).await.unwrap().len(), 1000);
+    assert!(!replay.lock().can_repeat());
+}
+
+#[tokio::test]
+async fn trailers_are_the_end_and_a_break_is_the_clients() {
+    let (replay, meter) = replay(vec![data("x"), Ok(Frame::trailers(HeaderMap::new()))], 10_000);
+    let mut body = Outgoing::again(&replay);
+    body.frame().await.unwrap().unwrap();
+    assert!(!meter.is_request_read());
+    body.frame().await.unwrap().unwrap();
+    assert!(meter.is_request_read(), "nobody asks for more after them");
+    assert!(!meter.is_broken());
+    assert!(body.is_end_stream());
 }

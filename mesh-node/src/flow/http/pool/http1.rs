@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, connect, drive};
+use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, bounded, connect, drive, timed};
 use crate::l7::client::{self, Http1};
-use crate::resilience::{Backend, ConnectionPermit};
+use crate::resilience::{Backend, ConnectionPermit, PendingPermit};
 
 /// Connections of one pair that are kept.
 const MAX_IDLE: usize = 256;
@@ -35,6 +35,8 @@ pub struct Lease1 {
 #[derive(Debug)]
 struct Kept {
     backend: Arc<Backend>,
+    /// Dropped, it ends the connection, whatever is still under way on it.
+    _alive: oneshot::Sender<()>,
     _permit: ConnectionPermit,
     served: u32,
 }
@@ -71,47 +73,71 @@ pub(super) async fn open(
     wanted: &Wanted<'_>,
 ) -> Result<Lease1, PoolError> {
     let pending = wanted.backend.admit_pending()?;
-    let permit = if let Ok(permit) = wanted.backend.admit_connection(wanted.endpoint) {
-        permit
-    } else {
-        // One and the same all the while: it keeps its turn.
-        let mut permit = pin!(pending.connection(wanted.endpoint));
-        loop {
-            let returned = pair.http1.returned.notified();
-            if let Some(lease) = idle(pair).await {
-                return Ok(lease);
-            }
-            upstreams.make_room(wanted.backend);
-            tokio::select! {
-                permit = &mut permit => break permit,
-                () = returned => {}
-                () = sleep(AGAIN) => {}
+    let permit = match wanted.backend.admit_connection(wanted.endpoint) {
+        Ok(permit) => permit,
+        Err(limit) => {
+            let turn = turn(upstreams, pair, wanted, &pending);
+            match bounded(wanted, &limit, turn).await? {
+                Turn::Free(lease) => return Ok(*lease),
+                Turn::Permit(permit) => permit,
             }
         }
     };
-    let (connected, way) = connect(wanted).await?;
-    let released = connected.released();
-    let address = wanted.endpoint.address;
-    let (connection, driver) =
-        client::http1(connected.into_io())
-            .await
-            .map_err(|error| PoolError::Protocol {
-                address,
-                protocol: "HTTP/1.1",
-                error: error.to_string(),
-            })?;
-    drive(pair, released, driver, || {});
+    let opening = async {
+        let (connected, way) = connect(wanted).await?;
+        let released = connected.released();
+        let opened = client::http1(connected.into_io()).await;
+        let (connection, driver) = opened.map_err(|error| PoolError::Protocol {
+            address: wanted.endpoint.address,
+            protocol: "HTTP/1.1",
+            error: error.to_string(),
+        })?;
+        Ok((connection, driver, way, released))
+    };
+    let (connection, driver, way, released) = timed(wanted, opening).await?;
+    let (alive, dropped) = oneshot::channel::<()>();
+    drive(pair, released, dropped, driver, || {});
     drop(pending);
     let lease = Lease {
         connection,
         way,
         kept: Kept {
             backend: Arc::clone(wanted.backend),
+            _alive: alive,
             _permit: permit,
             served: 0,
         },
     };
     Ok(Lease1::new(pair, lease, false))
+}
+
+/// What a wait within a limit ends with.
+enum Turn {
+    Free(Box<Lease1>),
+    Permit(ConnectionPermit),
+}
+
+/// Waits for a connection that becomes free, or for the permission to make one.
+async fn turn(
+    upstreams: &Arc<Upstreams>,
+    pair: &Arc<Pair>,
+    wanted: &Wanted<'_>,
+    pending: &PendingPermit,
+) -> Turn {
+    // One and the same all the while: it keeps its turn.
+    let mut permit = pin!(pending.connection(wanted.endpoint));
+    loop {
+        let returned = pair.http1.returned.notified();
+        if let Some(lease) = idle(pair).await {
+            return Turn::Free(Box::new(lease));
+        }
+        upstreams.make_room(wanted.backend);
+        tokio::select! {
+            permit = &mut permit => return Turn::Permit(permit),
+            () = returned => {}
+            () = sleep(AGAIN) => {}
+        }
+    }
 }
 
 /// Closes an idle connection of the backend; false when there is none.

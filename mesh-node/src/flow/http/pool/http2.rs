@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, connect, drive};
+use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, bounded, connect, drive, timed};
 use crate::l7::client::{self, Http2};
 use crate::resilience::{Backend, ConnectionPermit};
 
@@ -65,32 +65,42 @@ pub(super) async fn open(
     wanted: &Wanted<'_>,
 ) -> Result<Lease2, PoolError> {
     let pending = wanted.backend.admit_pending()?;
-    let turn = pair.http2.opening.lock().await;
+    let turn = timed(wanted, async { Ok(pair.http2.opening.lock().await) }).await?;
     if let Some(lease) = place(pair) {
         return Ok(lease);
     }
     let permit = match wanted.backend.admit_connection(wanted.endpoint) {
         Ok(permit) => permit,
-        Err(_) => loop {
-            upstreams.make_room(wanted.backend);
-            if let Ok(permit) = timeout(AGAIN, pending.connection(wanted.endpoint)).await {
-                break permit;
+        Err(limit) => {
+            let waiting = async {
+                loop {
+                    upstreams.make_room(wanted.backend);
+                    if let Ok(permit) = timeout(AGAIN, pending.connection(wanted.endpoint)).await {
+                        return Ok(permit);
+                    }
+                    if let Some(lease) = place(pair) {
+                        return Err(lease);
+                    }
+                }
+            };
+            match bounded(wanted, &limit, waiting).await? {
+                Ok(permit) => permit,
+                Err(lease) => return Ok(lease),
             }
-            if let Some(lease) = place(pair) {
-                return Ok(lease);
-            }
-        },
+        }
     };
-    let (connected, way) = connect(wanted).await?;
-    let released = connected.released();
-    let address = wanted.endpoint.address;
-    let (http2, driver) = client::http2(connected.into_io())
-        .await
-        .map_err(|error| PoolError::Protocol {
-            address,
+    let opening = async {
+        let (connected, way) = connect(wanted).await?;
+        let released = connected.released();
+        let opened = client::http2(connected.into_io()).await;
+        let (http2, driver) = opened.map_err(|error| PoolError::Protocol {
+            address: wanted.endpoint.address,
             protocol: "HTTP/2",
             error: error.to_string(),
         })?;
+        Ok((http2, driver, way, released))
+    };
+    let (http2, driver, way, released) = timed(wanted, opening).await?;
     let connection = Arc::new(Connection {
         http2,
         way,
@@ -102,7 +112,7 @@ pub(super) async fn open(
         _permit: permit,
     });
     let weak = Arc::downgrade(&connection);
-    drive(pair, released, driver, move || {
+    drive(pair, released, std::future::pending::<()>(), driver, move || {
         if let Some(connection) = weak.upgrade() {
             connection.is_over.store(true, Ordering::Relaxed);
         }
