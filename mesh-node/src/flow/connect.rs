@@ -180,6 +180,11 @@ impl Connected {
         }
     }
 
+    /// Stops when the destination is released; `None` where that is seen by another node.
+    pub fn destination(&self) -> Option<Drain> {
+        self.destination.clone()
+    }
+
     /// Tells when the tunnel that it goes through is about to end; `None` without a tunnel.
     pub fn departure(&self) -> Option<Departure> {
         self.lease.as_ref().map(Lease::departure)

@@ -116,6 +116,8 @@ struct Pair {
 pub struct Way {
     /// `hbone`, `local` or `plaintext`.
     pub transport: &'static str,
+    /// Stops when the destination is released, if it is a workload of this node.
+    pub destination: Option<Drain>,
     departure: Option<Departure>,
     opened: Instant,
 }
@@ -266,6 +268,7 @@ async fn connect(wanted: &Wanted<'_>) -> Result<(Connected, Way), PoolError> {
     let connected = connect::connect(wanted.context, wanted.local, wanted.client, &hop).await?;
     let way = Way {
         transport: connected.transport,
+        destination: connected.destination(),
         departure: connected.departure(),
         opened: Instant::now(),
     };

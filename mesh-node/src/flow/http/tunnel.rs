@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use mesh_runtime::drain::Drain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
@@ -29,13 +30,17 @@ pub(super) fn attach(
     lease: Lease,
 ) {
     upgrade::attach(answer, move |client| async move {
-        run(client, endpoint, exchange).await;
+        let destination = match &lease {
+            Lease::Http1(lease) => lease.way.destination.clone(),
+            Lease::Http2 { .. } => None,
+        };
+        run(client, endpoint, exchange, destination).await;
         // Never an HTTP connection again, but counted as one until now.
         drop(lease);
     });
 }
 
-async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>) {
+async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>, destination: Option<Drain>) {
     let endpoint = match timeout(DEADLINE, endpoint).await {
         Ok(Ok(endpoint)) => TokioIo::new(endpoint),
         Ok(Err(error)) => {
@@ -60,6 +65,12 @@ async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>)
         .unwrap_or(IDLE);
     let meter = std::sync::Arc::clone(&exchange.meter);
     let released = exchange.connection.local.drain.clone();
+    let destination_released = async {
+        match destination {
+            Some(destination) => destination.stopping().await,
+            None => std::future::pending().await,
+        }
+    };
     let (client_read, client_write) = split(client);
     let (endpoint_read, endpoint_write) = split(endpoint);
     let both = async {
@@ -72,6 +83,7 @@ async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>)
         result = both => result.err().map(|_| Flag::UpstreamConnectionTermination),
         () = meter.idle(idle) => Some(Flag::StreamIdleTimeout),
         () = released.stopping() => Some(Flag::LocalReset),
+        () = destination_released => Some(Flag::LocalReset),
     };
     if let Some(flag) = flag {
         exchange.fail(flag, "the tunnel was broken off");
