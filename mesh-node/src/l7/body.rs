@@ -198,3 +198,46 @@ impl BodyError {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn length_and_end_are_known_where_the_source_knew_them() {
+        let empty = Body::full("");
+        assert!(empty.is_end_stream());
+        assert_eq!(empty.size_hint().exact(), Some(0));
+
+        let mut full = Body::full("abc");
+        assert_eq!((full.is_end_stream(), full.size_hint().exact()), (false, Some(3)));
+        assert_eq!(full.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        assert_eq!((full.is_end_stream(), full.size_hint().exact()), (true, Some(0)));
+        assert!(full.frame().await.is_none());
+
+        let boxed = Body::boxed(Full::from("abc").map_err(|never| match never {}));
+        assert_eq!(
+            (boxed.is_end_stream(), boxed.size_hint().exact()),
+            (false, Some(3))
+        );
+        let frames = futures::stream::iter([Ok(Frame::data(Bytes::from("abc")))]);
+        assert_eq!(Body::boxed(StreamBody::new(frames)).size_hint().exact(), None);
+    }
+
+    #[test]
+    fn an_error_tells_what_is_at_its_bottom() {
+        let reset = BodyError::other(h2::Error::from(h2::Reason::CANCEL));
+        assert_eq!(reset.h2_reason(), Some(h2::Reason::CANCEL));
+        let refused = io::Error::new(io::ErrorKind::InvalidData, Refusal::ChunkSize);
+        let refused = BodyError::other(refused);
+        assert_eq!(refused.refusal(), Some(Refusal::ChunkSize));
+        assert_eq!(
+            BodyError::Refused(Refusal::Trailers).refusal(),
+            Some(Refusal::Trailers)
+        );
+        assert_eq!(reset.refusal(), None);
+        assert!(reset.io().is_none());
+    }
+}

@@ -161,3 +161,63 @@ fn hex(digit: u8) -> u8 {
         _ => b'A' - 10 + digit,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn http_clients_get_json() {
+        let answer = reply(
+            Client::Http,
+            StatusCode::NOT_FOUND,
+            Flag::NoRoute,
+            "no rule \"a\"\r\nX: b",
+        );
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.headers()[ERROR_HEADER], "NR no rule \"a\"??X: b");
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let wanted = serde_json::json!({ "status": 404, "flag": "NR", "detail": "no rule \"a\"\r\nX: b" });
+        assert_eq!(body, wanted);
+    }
+
+    #[test]
+    fn grpc_clients_get_a_status() {
+        let status = |status, flag| {
+            let answer = reply(
+                Client::Grpc,
+                StatusCode::from_u16(status).unwrap(),
+                flag,
+                "50 % \u{e4}",
+            );
+            assert_eq!(
+                (
+                    answer.status().as_u16(),
+                    answer.headers()[CONTENT_TYPE].as_bytes()
+                ),
+                (200, &b"application/grpc"[..])
+            );
+            assert_eq!(answer.headers()[GRPC_MESSAGE], "50 %25 %C3%A4");
+            assert!(hyper::body::Body::is_end_stream(answer.body()));
+            answer.headers()[GRPC_STATUS]
+                .to_str()
+                .unwrap()
+                .parse::<u32>()
+                .unwrap()
+        };
+        assert_eq!(status(404, Flag::NoRoute), 12);
+        assert_eq!(status(500, Flag::NoBackend), 14);
+        assert_eq!(status(503, Flag::NoHealthyUpstream), 14);
+        assert_eq!(status(504, Flag::UpstreamRequestTimeout), 4);
+        assert_eq!(status(504, Flag::UpstreamConnectionFailure), 14);
+        assert_eq!(status(429, Flag::RateLimited), 8);
+        assert_eq!(status(400, Flag::DownstreamProtocolError), 13);
+        assert_eq!(status(418, Flag::FaultInjected), 2);
+        let own = grpc(16, Flag::FaultInjected, "no");
+        assert_eq!(own.headers()[GRPC_STATUS], "16");
+    }
+}

@@ -74,6 +74,10 @@ impl Handler for Recorder {
         let path = request.uri().path().to_owned();
         self.begun.lock().push(path.clone());
         let _ended = Ended(Arc::clone(&self.ended), path.clone());
+        if path == "/unread" {
+            // `request` is kept, and nothing of it is read.
+            std::future::pending::<()>().await;
+        }
         if path == "/early" {
             return Response::new(Body::full("early\n"));
         }

@@ -240,7 +240,7 @@ async fn many_small_messages_to_a_slow_handler_are_not_an_attack() {
     let mut streams = Vec::new();
     for _ in 0..8 {
         let mut send = client.send.clone().ready().await.unwrap();
-        let request = Request::post("http://a/never-read").body(()).unwrap();
+        let request = Request::post("http://a/unread").body(()).unwrap();
         let (answer, mut stream) = send.send_request(request, false).unwrap();
         // Whole windows of messages of 30 bytes, as gRPC sends them.
         for _ in 0..limits().stream_window / 30 {
@@ -367,6 +367,35 @@ async fn a_flood_of_requests_that_are_given_up_ends() {
         server.recorder.begun.lock().len(),
         server.recorder.ended.lock().len()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_content_than_the_window_takes_ends_the_connection() {
+    let mut server = raw().await;
+    // POST http /unread with :authority a, of which nobody reads the content.
+    server
+        .send(frame(1, 4, 1, b"\x83\x86\x44\x07/unread\x41\x01a"))
+        .await;
+    for _ in 0..=limits().stream_window / 16_384 {
+        if server
+            .client
+            .write_all(&frame(0, 0, 1, &vec![0; 16_384]))
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    let mut reset = None;
+    while reset.is_none()
+        && let Some((kind, _, _, payload)) = next(&mut server).await
+    {
+        if kind == RST_STREAM || kind == GOAWAY {
+            reset = payload.last().copied();
+        }
+    }
+    // FLOW_CONTROL_ERROR, of the stream or of the connection (RFC 9113 §6.9.1).
+    assert_eq!(reset, Some(3));
 }
 
 #[tokio::test(start_paused = true)]
