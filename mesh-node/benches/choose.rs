@@ -151,14 +151,14 @@ fn counting(criterion: &mut Criterion) {
         bencher.iter(|| drop(black_box(backend.admit_request())));
     });
     group.bench_function("ask for a retry", |bencher| {
-        bencher.iter(|| black_box(backend.admit_retry()))
+        bencher.iter(|| black_box(backend.admit_retry()));
     });
     let state = &backend.endpoints()[0].state;
     group.bench_function("begin and finish", |bencher| {
         bencher.iter(|| {
             state
                 .begin()
-                .finish(Outcome::Status(200), Duration::from_millis(3))
+                .finish(Outcome::Status(200), Duration::from_millis(3));
         });
     });
     let client = fixture::identity("a", "web");
@@ -171,7 +171,7 @@ fn counting(criterion: &mut Criterion) {
         });
         let case = BenchmarkId::new("rate limit", format!("{key:?}"));
         group.bench_function(case, |bencher| {
-            bencher.iter(|| black_box(RateLimiter::check_all([&limiter].into_iter(), &client)))
+            bencher.iter(|| black_box(RateLimiter::check_all([&limiter].into_iter(), &client)));
         });
     }
     group.finish();

@@ -67,10 +67,12 @@ pub async fn connect(
         Some(workload) if workload.is_enrolled() => {
             let connected = through_tunnel(context, source, client, workload, hop);
             match hop.connect_timeout {
-                Some(deadline) => timeout(deadline, connected).await.map_err(|_| TunnelError::Timeout {
-                    peer: client::peer_of(hop.address),
-                    deadline,
-                })?,
+                Some(deadline) => timeout(deadline, connected)
+                    .await
+                    .map_err(|_| TunnelError::Timeout {
+                        peer: client::peer_of(hop.address),
+                        deadline,
+                    })?,
                 None => connected.await,
             }
         }
@@ -194,7 +196,8 @@ impl Connected {
     pub fn into_io(self) -> SideIo {
         SideIo::new(
             self.side,
-            self.lease.map(|lease| Box::new(lease) as Box<dyn Any + Send + Sync>),
+            self.lease
+                .map(|lease| Box::new(lease) as Box<dyn Any + Send + Sync>),
         )
     }
 

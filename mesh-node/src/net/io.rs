@@ -37,11 +37,7 @@ impl SideIo {
     pub fn new(side: Side, held: Option<Box<dyn Any + Send + Sync>>) -> Self {
         let inner = match side {
             Side::Tcp(stream) => Inner::Tcp(stream),
-            Side::Stream {
-                send,
-                receive,
-                ahead,
-            } => Inner::Stream {
+            Side::Stream { send, receive, ahead } => Inner::Stream {
                 send,
                 receive,
                 unread: ahead.unwrap_or_default(),
@@ -134,7 +130,9 @@ impl AsyncWrite for SideIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Inner::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Inner::Stream { send, is_finished, .. } => {
+            Inner::Stream {
+                send, is_finished, ..
+            } => {
                 if !*is_finished {
                     *is_finished = true;
                     send.send_data(Bytes::new(), true).map_err(stream_error)?;

@@ -80,11 +80,7 @@ impl Side {
                 };
                 (reader, Writer::Tcp(write))
             }
-            Side::Stream {
-                send,
-                receive,
-                ahead,
-            } => {
+            Side::Stream { send, receive, ahead } => {
                 let ahead = ahead.take().into_iter().map(Ok).collect();
                 let reader = Reader::Stream { half: receive, ahead };
                 (reader, Writer::Stream(send))
