@@ -2,6 +2,7 @@
 
 use super::*;
 
+#[expect(dead_code, reason = "some columns are for the tests through two nodes alone")]
 #[path = "../../../../../tests/e2e/tests/hardening/table.rs"]
 pub(super) mod table;
 
