@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of snapshots, identities or metrics.
 
+pub mod budget;
 pub mod io;
 pub mod namespace;
 pub mod side;

@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::PORT;
 use crate::config::HboneConfig;
 use crate::identity::verify::explain;
+use crate::net::budget;
 use crate::net::namespace::Namespace;
 use crate::net::side::Side;
 use crate::net::socket;
@@ -187,6 +188,7 @@ async fn open_now(
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
+        .data_frame_budget(budget::data_frames(config.connection_window))
         .max_frame_size(config.max_frame)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)

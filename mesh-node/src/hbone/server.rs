@@ -22,6 +22,7 @@ use super::authority::Authority;
 use super::keepalive::Keepalive;
 use crate::config::HboneConfig;
 use crate::identity::verify::{explain, spiffe_id};
+use crate::net::budget;
 use crate::net::side::Side;
 
 /// Streams that a peer may have open in one connection (ztunnel's value).
@@ -143,6 +144,7 @@ async fn accept_now(
     let connection = h2::server::Builder::new()
         .initial_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
+        .data_frame_budget(budget::data_frames(config.connection_window))
         .max_frame_size(config.max_frame)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{AnswerBody, FailureKind, Kind, SendFailure};
 use crate::l7::body::BodyError;
 use crate::l7::outgoing::Outgoing;
+use crate::net::budget;
 
 /// What an endpoint may send in one stream before it is read (bytes).
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -48,6 +49,7 @@ where
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(budget::data_frames(CONNECTION_WINDOW))
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)

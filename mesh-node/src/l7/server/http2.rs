@@ -24,16 +24,12 @@ use super::{Handler, Refusal, ServeError};
 use crate::l7::counted::{Account, Counted};
 use crate::l7::guarded::Wait;
 use crate::l7::limits::Limits;
+use crate::net::budget;
 
 /// Largest frame that is taken: HTTP/2's default. Larger ones would let one stream hold up the others.
 const MAX_FRAME: u32 = 16 * 1024;
 /// Bytes that wait in one stream for the connection to take them.
 const SEND_BUFFER: usize = 256 * 1024;
-/// What the frames that were read and are not yet taken may cost beyond their content, for each byte of the connection's
-/// window. h2 counts 256 bytes a frame and would allow half a byte, which ends connections of well-behaved clients
-/// whose messages are small and whose server is slow. This allows the whole window in messages of 28 bytes, at about
-/// 128 bytes of memory each.
-const OVERHEAD: usize = 8;
 /// Streams reset by the client before they were looked at (h2's default).
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that were reset here for what the client did (h2's default).
@@ -80,9 +76,7 @@ where
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
-        .data_frame_budget(
-            OVERHEAD * usize::try_from(limits.connection_window).unwrap_or(usize::MAX / OVERHEAD),
-        );
+        .data_frame_budget(budget::data_frames(limits.connection_window));
     let handshake = builder.handshake(Counted::new(io, limits, Arc::clone(&account)));
     let connection = match timeout(limits.header_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
