@@ -13,6 +13,8 @@
 
 #[path = "protocols/bytes.rs"]
 mod bytes;
+#[path = "protocols/policy.rs"]
+mod policy;
 #[path = "protocols/routes.rs"]
 mod routes;
 #[path = "protocols/server_first.rs"]
@@ -74,13 +76,14 @@ impl World {
         let quiet = mesh.add_pod("node-b", "quiet")?;
         mesh.enrol(NAMESPACE, "node-a", &client, |workload| workload)?;
         mesh.enrol(NAMESPACE, "node-b", &quiet, |workload| {
-            workload.port("quiet", QUIET_PORT)
+            workload.port("quiet", QUIET_PORT).label("part", "mixed")
         })?;
         let mut pods = BTreeMap::new();
         for (name, port) in SERVERS {
             let pod = mesh.add_pod("node-b", name)?;
             mesh.enrol(NAMESPACE, "node-b", &pod, |workload| {
-                let workload = workload.port("main", port);
+                let part = if name == "left" { "mixed" } else { "alone" };
+                let workload = workload.port("main", port).label("part", part);
                 if port == HTTPS_PORT {
                     workload.port("name", NAME_PORT)
                 } else {
@@ -130,16 +133,22 @@ impl World {
         protocol: Option<&str>,
     ) -> Result<SocketAddr> {
         let manifest = ServiceManifest::new(NAMESPACE, name).selects(pod);
-        self.add(name, manifest.named_port("main", port, target, protocol), port)
+        self.add(name, manifest.named_port("main", port, target, protocol), port, 1)
     }
 
-    /// Adds a Service, and waits until both nodes know its one endpoint.
-    fn add(&mut self, name: &str, manifest: ServiceManifest, port: u16) -> Result<SocketAddr> {
+    /// Adds a Service, and waits until both nodes know so many workloads behind it.
+    fn add(
+        &mut self,
+        name: &str,
+        manifest: ServiceManifest,
+        port: u16,
+        workloads: usize,
+    ) -> Result<SocketAddr> {
         self.services = self.services.checked_add(1).context("too many Services")?;
         let address = format!("10.96.2.{}", self.services);
         self.mesh.manifests.service(&manifest.address(&address))?;
         for node in &self.mesh.nodes {
-            node.wait_service(&format!("{NAMESPACE}/{name}"), 1)?;
+            node.wait_service(&format!("{NAMESPACE}/{name}"), workloads)?;
         }
         Ok(SocketAddr::new(address.parse()?, port))
     }

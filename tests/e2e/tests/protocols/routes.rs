@@ -51,7 +51,7 @@ fn named(world: &mut World) {
         let name = format!("{pod}-name");
         let manifest = ServiceManifest::new(NAMESPACE, &name).selects(pod);
         let manifest = manifest.named_port("name", 80, NAME_PORT, None);
-        world.add(&name, manifest, 80).unwrap();
+        world.add(&name, manifest, 80, 1).unwrap();
     }
 }
 
