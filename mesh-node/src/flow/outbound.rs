@@ -149,7 +149,7 @@ impl Captured {
                 Ok((Path::Bytes(Box::pin(direct.open())), false))
             }
             Target::Service(plan) => match Look::at(&plan) {
-                Look::Nothing => Ok((self.to_service(&plan, None)?, false)),
+                Look::Nothing => Ok((self.to_service(report, &plan, None)?, false)),
                 look => self.look(stream, report, plan, look).await,
             },
         }
@@ -215,17 +215,26 @@ impl Captured {
                 Path::Requests(plan, version)
             }
             Speech::Bytes { server_name } if look == Look::ServerName => {
-                self.to_service(&plan, server_name.as_deref())?
+                self.to_service(report, &plan, server_name.as_deref())?
             }
-            Speech::Bytes { .. } if matches!(plan.rules, Rules::Broken(_)) => self.to_service(&plan, None)?,
+            Speech::Bytes { .. } if matches!(plan.rules, Rules::Broken(_)) => {
+                self.leave(upstream);
+                self.to_service(report, &plan, None)?
+            }
             Speech::Bytes { .. } => Path::Bytes(Box::pin(upstream.opened())),
         };
         Ok((path, seen.is_stale))
     }
 
     /// To where the rules for connections say, or to the Service.
-    fn to_service(&self, plan: &Plan, server_name: Option<&str>) -> Result<Path, Failure> {
-        let backend = rule::backend(plan, server_name)?;
+    fn to_service(
+        &self,
+        report: &mut Report,
+        plan: &Plan,
+        server_name: Option<&str>,
+    ) -> Result<Path, Failure> {
+        let (backend, rule) = rule::backend(plan, server_name)?;
+        report.route = rule;
         Ok(Path::Bytes(Box::pin(self.opener(plan, &backend).open())))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mesh_model::ResourceName;
+use mesh_model::{ResourceName, RuleName};
 
 use super::context::Context;
 use super::failure::{Failed, Failure};
@@ -27,6 +27,8 @@ pub struct Report {
     pub destination: Option<SocketAddr>,
     /// The Service asked for.
     pub service: Option<ResourceName>,
+    /// The rule of a TCPRoute or TLSRoute that it fell under.
+    pub route: Option<Arc<RuleName>>,
     /// Where it went.
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID; empty when it has proved none.
@@ -64,6 +66,7 @@ impl Report {
             source,
             destination: None,
             service: None,
+            route: None,
             endpoint: None,
             peer: String::new(),
             transport: "",
@@ -151,6 +154,7 @@ impl Report {
             source: self.source,
             destination: self.destination,
             service: &name(self.service.as_ref()),
+            route: &self.route.as_ref().map(ToString::to_string).unwrap_or_default(),
             endpoint: self.endpoint,
             peer: &self.peer,
             transport: self.transport,

@@ -75,6 +75,8 @@ pub struct Entry<'a> {
     pub destination: Option<SocketAddr>,
     /// The Service asked for.
     pub service: &'a str,
+    /// The rule of a TCPRoute or TLSRoute, `namespace/route#rule`; empty where there is none.
+    pub route: &'a str,
     /// Where the connection went.
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID.
@@ -101,6 +103,7 @@ macro_rules! line {
             source = %$entry.source,
             destination = %Shown($entry.destination),
             service = $entry.service,
+            route = $entry.route,
             endpoint = %Shown($entry.endpoint),
             peer = $entry.peer,
             transport = $entry.transport,

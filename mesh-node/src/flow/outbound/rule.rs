@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use mesh_model::RuleName;
+
 use crate::flow::failure::Failure;
 use crate::flow::plan::rule::ConnectionRule;
 use crate::flow::plan::{Plan, Rules};
 use crate::resilience::Backend;
 
 /// Where a connection goes, drawn by weight among its rule's backends; where no rule is for connections, to the Service.
-pub(super) fn backend(plan: &Plan, server_name: Option<&str>) -> Result<Arc<Backend>, Failure> {
+/// And the rule.
+pub(super) fn backend(
+    plan: &Plan,
+    server_name: Option<&str>,
+) -> Result<(Arc<Backend>, Option<Arc<RuleName>>), Failure> {
     let service = || plan.service.name.to_string();
     let rule = match &plan.rules {
-        Rules::None | Rules::Http(_) => return Ok(Arc::clone(&plan.backend)),
+        Rules::None | Rules::Http(_) => return Ok((Arc::clone(&plan.backend), None)),
         Rules::Broken(reason) => {
             return Err(Failure::Routes {
                 service: service(),
@@ -32,7 +38,7 @@ pub(super) fn backend(plan: &Plan, server_name: Option<&str>) -> Result<Arc<Back
     let target = rule.backends.draw();
     let target = target.ok_or_else(|| nowhere("it has no backend with a weight"))?;
     match &target.backend {
-        Ok(backend) => Ok(Arc::clone(backend)),
+        Ok(backend) => Ok((Arc::clone(backend), Some(Arc::clone(&rule.name)))),
         Err(reason) => Err(nowhere(reason)),
     }
 }

@@ -72,6 +72,8 @@ fn connections_are_shared_out_by_weight() {
     );
     assert_eq!(left + right, 500, "{counts:?}");
     assert!((325..=375).contains(&left), "{counts:?}");
+    let parts = ["service=mesh/split", "route=mesh/split#0", "connection complete"];
+    world.a().wait_log(0, &parts, MOMENT).unwrap();
 }
 
 #[test]

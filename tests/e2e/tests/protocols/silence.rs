@@ -146,3 +146,14 @@ fn a_client_that_goes_away_while_nobody_speaks_is_missed_by_the_server() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_server_that_ends_before_it_speaks_ends_the_clients_connection() {
+    let mut world = WORLD.take();
+    let at = quiet(&mut world, "brief");
+    let listener = listen(&world.quiet, QUIET_PORT);
+    let mut client = connect(&world.client, at);
+    let (server, _) = accept(&listener);
+    drop(server);
+    assert_eq!(outcome(&mut client), Ok(Vec::new()));
+}
