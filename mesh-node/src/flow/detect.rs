@@ -4,7 +4,8 @@
 //! many protocols the server speaks first (MySQL, SMTP, SSH), and a look that waits for the client would wait for ever.
 //! So when the client of an undeclared port says nothing for [`GRACE`], the connection to the endpoint is opened that
 //! would be opened for bytes; if the server speaks on it, bytes it is. Clients of HTTP send at once: they have no
-//! connection opened that nobody uses. Where the server spoke first the last time, it is asked at once.
+//! connection opened that nobody uses. Where the server spoke first the last time, it is asked at once; where the client
+//! did, it is given more time ([`KNOWN_GRACE`]), for on a busy machine a client may be slow to go on.
 //!
 //! Where routes send requests elsewhere than connections go, that endpoint may be one that shall get nothing. There the
 //! pause is [`ROUTED_GRACE`]: what speaks HTTP has spoken by then, and a server that speaks first is slow to connect to
@@ -26,6 +27,7 @@ pub use self::upstream::Upstream;
 
 use self::first::First;
 use super::failure::{Failed, Failure};
+use super::plan::habit;
 use super::plan::{Plan, Rules};
 use crate::l7::server::Version;
 use crate::net::side::Side;
@@ -33,6 +35,8 @@ use crate::net::side::Side;
 /// How long a client may be silent until the server is asked. On one machine a client's first bytes follow its connect()
 /// by some 50 µs; tokio's clock makes 0.5 to 1.5 ms of it.
 const GRACE: Duration = Duration::from_micros(500);
+/// The same where the client spoke first the last time. A server that speaks first where none did before pays it once.
+const KNOWN_GRACE: Duration = Duration::from_millis(20);
 /// The same where routes are in force. A client across a slow link has sent its request by then.
 const ROUTED_GRACE: Duration = Duration::from_millis(100);
 /// How long the next bytes are waited for when those that are there look like the beginning of something that is known.
@@ -41,9 +45,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same when they look like nothing in particular, such as the four letters of ZooKeeper's commands: its client
 /// waits for an answer. A request line with a method that nobody registered may be cut in two, but not paused in.
 const IMPATIENCE: Duration = Duration::from_millis(100);
-
-/// The outcome of a look when the server spoke first.
-pub const SERVER_FIRST: &str = "server_first";
 
 /// What is to be told from the first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,19 @@ enum Judgement {
     Untold(Likely),
 }
 
+// === impl Seen ===
+
+impl Seen {
+    /// Who spoke first, if anybody said enough.
+    pub fn first(&self) -> Option<habit::First> {
+        match self.outcome {
+            "server_first" => Some(habit::First::Server),
+            "http1" | "http2" | "tls" | "opaque" => Some(habit::First::Client),
+            _ => None,
+        }
+    }
+}
+
 // === impl Look ===
 
 impl Look {
@@ -109,9 +123,10 @@ impl Look {
             AppProtocol::Tcp | AppProtocol::Tls => Self::Nothing,
             AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Grpc => Self::Version,
             AppProtocol::Undeclared => Self::Everything {
-                grace: match plan.rules {
-                    Rules::None if plan.server_first.get() => Duration::ZERO,
-                    Rules::None => GRACE,
+                grace: match (&plan.rules, plan.habit.get()) {
+                    (Rules::None, habit::First::Server) => Duration::ZERO,
+                    (Rules::None, habit::First::Unknown) => GRACE,
+                    (Rules::None, habit::First::Client) => KNOWN_GRACE,
                     _ => ROUTED_GRACE,
                 },
             },
@@ -185,7 +200,7 @@ pub async fn look<O: AsMut<Side>>(
             })?,
             spoken = upstream.spoken() => {
                 spoken?;
-                return Ok(first.seen(bytes(), SERVER_FIRST));
+                return Ok(first.seen(bytes(), "server_first"));
             }
             () = until(patience) => {
                 let (speech, outcome) = what.conclude(likely.unwrap_or(Likely::Anything));

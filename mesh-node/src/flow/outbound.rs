@@ -208,7 +208,9 @@ impl Captured {
             .metrics
             .detected(declared, outcome, started.elapsed());
         let seen = seen.map_err(|failed| report.failed(failed))?;
-        plan.server_first.set(seen.outcome == detect::SERVER_FIRST);
+        if let Some(first) = seen.first() {
+            plan.habit.set(first);
+        }
         let path = match seen.speech {
             Speech::Http(version) => {
                 self.leave(upstream);

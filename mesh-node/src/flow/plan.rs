@@ -3,13 +3,13 @@
 //! A plan never changes. Who holds one asks [`Plans::get`] again when the snapshot has been replaced; as long as the
 //! Service and its routes are the same values, the answer is the same plan, so that a change elsewhere costs a lookup.
 
+pub mod habit;
 pub mod limiters;
 pub mod rule;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 use mesh_http::filter::FilterError;
@@ -17,6 +17,7 @@ use mesh_http::table::{Table, TableError};
 use mesh_model::{HttpRule, ResourceName, RouteRules, Service, ServicePort, ServiceRoutes, Snapshot};
 use parking_lot::Mutex;
 
+use self::habit::Habit;
 use self::limiters::{Limiter, Limiters};
 use self::rule::{ConnectionRule, Rule};
 use crate::resilience::{Backend, Backends};
@@ -40,14 +41,10 @@ pub struct Plan {
     /// For requests where no route is in force.
     pub fallback: Arc<Rule>,
     limiters: Limiters,
-    /// Whether the server spoke first on the last connection for which that had to be found out.
-    pub server_first: Habit,
+    /// Who speaks first.
+    pub habit: Habit,
     routes: Option<Arc<ServiceRoutes>>,
 }
-
-/// What was so the last time, and will be the next.
-#[derive(Debug, Default)]
-pub struct Habit(AtomicBool);
 
 /// The routes in force, by kind.
 #[derive(Debug)]
@@ -178,7 +175,7 @@ impl Plans {
             backend,
             rules,
             limiters,
-            server_first: Habit(former.is_some_and(|plan| plan.server_first.get()).into()),
+            habit: former.map(|plan| plan.habit.clone()).unwrap_or_default(),
             routes: routes.cloned(),
         }
     }
@@ -218,22 +215,6 @@ impl Plans {
                     .collect(),
             ),
         })
-    }
-}
-
-// === impl Habit ===
-
-impl Habit {
-    /// What was so the last time; at first, no.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// What is so this time. Written only when it changes: the cores share it.
-    pub fn set(&self, is_so: bool) {
-        if self.get() != is_so {
-            self.0.store(is_so, Ordering::Relaxed);
-        }
     }
 }
 

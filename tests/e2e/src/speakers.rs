@@ -97,7 +97,7 @@ pub fn ssh(workload: &Workload, folder: &Path) -> Result<(Process, PathBuf)> {
     Ok((listening(workload, SSH_PORT, process)?, home.join("user")))
 }
 
-/// nginx that answers `/name` with its workload's name and closes, over HTTP at [`NAME_PORT`] and over HTTPS.
+/// nginx that answers `/name` with its workload's name and `/ok` with `ok`, and closes, over HTTP at [`NAME_PORT`] and over HTTPS.
 pub fn https(workload: &Workload, folder: &Path, certificate: &Certificate) -> Result<Process> {
     let home = folder.join(format!("https-{}", workload.name));
     fs::create_dir(&home).with_context(|| format!("make {}", home.display()))?;
@@ -110,7 +110,7 @@ pub fn https(workload: &Workload, folder: &Path, certificate: &Certificate) -> R
          http {{\n{scratch}\naccess_log off; keepalive_timeout 0;\n\
          server {{ listen 0.0.0.0:{NAME_PORT} backlog=4096; listen 0.0.0.0:{HTTPS_PORT} ssl backlog=4096;\n\
          ssl_certificate {path}/certificate.pem; ssl_certificate_key {path}/key.pem;\n\
-         location = /name {{ return 200 \"{name}\\n\"; }} }} }}\n"
+         location = /name {{ return 200 \"{name}\\n\"; }} location = /ok {{ return 200 ok; }} }} }}\n"
     );
     let files = [
         ("nginx.conf", &config),

@@ -1,6 +1,7 @@
 //! Clients that speak first and do not speak HTTP, and those of HTTP that are slow to.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use mesh_e2e::servers::POSTGRES_PORT;
@@ -8,7 +9,7 @@ use mesh_e2e::speakers::NAME_PORT;
 use mesh_e2e::traffic::{connect, outcome};
 use mesh_e2e::{LONG, MOMENT};
 
-use crate::WORLD;
+use crate::{WORLD, World};
 
 #[test]
 fn redis_is_bytes() {
@@ -113,6 +114,30 @@ fn a_client_of_http_may_connect_long_before_it_asks() {
     assert!(
         broken < 0.5,
         "what was opened in vain was broken off and not ended"
+    );
+}
+
+#[test]
+fn clients_that_ask_at_once_cause_no_connections_in_vain() {
+    const REQUESTS: f64 = 300.0;
+    let mut world = WORLD.take();
+    let at = world.service("prompt", "left", 80, NAME_PORT, None).unwrap();
+    // nginx closes after each answer: a connection for each request, and one more for each in vain.
+    let opened = |world: &World| {
+        let labels = [("direction", "inbound"), ("workload", "mesh/left")];
+        let metrics = world.mesh.nodes[1].metrics().unwrap();
+        metrics.sum("mesh_node_connections_opened_total", &labels)
+    };
+    let before = opened(&world);
+    let probe = Path::new(env!("CARGO_BIN_EXE_mesh-probe"));
+    let probe = world.client.place.program_at("prompt", probe);
+    let probe = probe.args(["short", &at.to_string(), &REQUESTS.to_string()]);
+    probe.run(LONG).unwrap().success().unwrap();
+    let in_vain = opened(&world) - before - REQUESTS;
+    mesh_e2e::report!("{REQUESTS} connections with a request: {in_vain} opened in vain");
+    assert!(
+        in_vain <= REQUESTS / 20.0,
+        "{in_vain} connections were opened in vain"
     );
 }
 
