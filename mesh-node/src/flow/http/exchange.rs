@@ -352,6 +352,10 @@ impl Body for Answer {
         let mut frame = match Pin::new(&mut self.body).poll_frame(task) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
+                // Once it has resolved it must not be asked again.
+                if self.exchange.is_over {
+                    return Poll::Ready(Some(Err(BodyError::other(Late("the answer is broken off")))));
+                }
                 let Poll::Ready(flag) = self.late.as_mut().poll(task) else {
                     return Poll::Pending;
                 };
