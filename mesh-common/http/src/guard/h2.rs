@@ -115,6 +115,12 @@ impl Guard {
                 skip(&mut bytes, &mut self.preface);
             } else if self.payload > 0 {
                 skip(&mut bytes, &mut self.payload);
+            } else if self.filled == 0
+                && let Some((head, rest)) = bytes.split_first_chunk()
+            {
+                self.head = *head;
+                bytes = rest;
+                self.frame()?;
             } else if let Some((first, rest)) = bytes.split_first() {
                 if let Some(byte) = self.head.get_mut(self.filled) {
                     *byte = *first;
