@@ -9,18 +9,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::flow::report::Shared;
+use crate::net::socket;
 
 /// The connection.
 pub(super) struct Counted {
     stream: TcpStream,
     counts: Shared,
+    /// Whether it was ended as it should.
+    is_shut: bool,
 }
 
 // === impl Counted ===
 
 impl Counted {
     pub(super) fn new(stream: TcpStream, counts: Shared) -> Self {
-        Self { stream, counts }
+        Self {
+            stream,
+            counts,
+            is_shut: false,
+        }
     }
 
     fn received(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -81,6 +88,18 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.is_shut |= matches!(shut, Poll::Ready(Ok(())));
+        shut
+    }
+}
+
+impl Drop for Counted {
+    /// What is dropped in the middle is broken off. An answer to HTTP/1.0 ends with its connection, and nothing but a
+    /// reset tells a part of it from the whole.
+    fn drop(&mut self) {
+        if !self.is_shut {
+            socket::reset_on_close(&self.stream);
+        }
     }
 }

@@ -34,6 +34,24 @@ fn a_backend_that_breaks_off_leaves_no_answer_that_looks_whole() {
 }
 
 #[test]
+fn a_part_of_an_answer_to_http10_ends_with_a_reset() {
+    let hall = HALL.take();
+    for service in ["echo-v1", "echo-v2"] {
+        let target = hall.target(service).unwrap();
+        for does in ["half chunked", "half=end chunked"] {
+            let header = format!("X-Do: {does}");
+            let url = format!("http://{}/", target.address);
+            let answer = Ask::get(&url)
+                .options(&["--http1.0", "-H", &header])
+                .send(&hall.client_a)
+                .unwrap();
+            // curl(1): 56 a failed read. Its end would be the answer's.
+            assert_eq!(answer.exit, 56, "{service} {does}: {}", answer.error);
+        }
+    }
+}
+
+#[test]
 fn a_backend_that_breaks_off_before_its_answer_is_named() {
     let hall = HALL.take();
     for service in ["echo-v1", "echo-v2"] {
