@@ -40,6 +40,8 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
 /// Why a client was refused before its bytes became a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// What was spoken: HTTP/1.1 or HTTP/2.
+    pub version: http::Version,
     /// What it was answered with; `None`: the connection was closed without an answer to this.
     pub status: Option<StatusCode>,
     /// The cause, in one word: a label of metrics.
@@ -94,19 +96,29 @@ impl Refusal {
             _ => ("protocol", "the client broke the rules of HTTP/2"),
         };
         Self {
+            version: http::Version::HTTP_2,
             status: None,
             cause,
             detail,
         }
     }
-}
 
-impl From<guard::Refusal> for Refusal {
-    fn from(refusal: guard::Refusal) -> Self {
+    fn of(refusal: guard::Refusal, version: http::Version) -> Self {
         Self {
+            version,
             status: refusal.status(),
             cause: refusal.cause(),
             detail: refusal.detail(),
         }
+    }
+
+    /// What a guard refuses of HTTP/1.
+    fn http1(refusal: guard::Refusal) -> Self {
+        Self::of(refusal, http::Version::HTTP_11)
+    }
+
+    /// What a guard refuses of HTTP/2.
+    fn http2(refusal: guard::Refusal) -> Self {
+        Self::of(refusal, http::Version::HTTP_2)
     }
 }

@@ -103,6 +103,7 @@ impl Handler for Requests {
             source: Some(&workload.name),
             source_identity: Some(&workload.identity),
             service: Some((&self.0.service.0, self.0.service.1)),
+            protocol: refusal.version,
             status: refusal.status.map(|status| status.as_u16()),
             flags,
             cause: &cause,

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Handler, ServeError};
+use super::{Handler, Refusal, ServeError};
 use crate::l7::body::{Body, BodyError};
 use crate::l7::guarded::{Busy, Guarded, Requests};
 use crate::l7::limits::Limits;
@@ -47,7 +47,7 @@ where
     let guarded = {
         let handler = handler.clone();
         Guarded::new(io, limits, Arc::clone(&requests), move |refusal| {
-            handler.refused(&refusal.into());
+            handler.refused(&Refusal::http1(refusal));
         })
     };
     let asked: Mutex<Option<Asked>> = Mutex::new(None);

@@ -82,7 +82,7 @@ where
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(ServeError::Broken(error.into())),
         Err(_) => {
-            handler.refused(&guard::Refusal::Slow.into());
+            handler.refused(&Refusal::http2(guard::Refusal::Slow));
             return Ok(());
         }
     };
@@ -123,7 +123,7 @@ where
         server.poll_end(streams.is_empty(), context)
     })
     .await;
-    server.finish()
+    server.finish(streams.is_empty())
 }
 
 // === impl Server ===
@@ -154,7 +154,7 @@ where
         if let Some(refusal) = self.account.refusal()
             && !self.deadline.as_ref().is_some_and(|deadline| deadline.is_refused)
         {
-            self.handler.refused(&refusal.into());
+            self.handler.refused(&Refusal::http2(refusal));
             self.connection.abrupt_shutdown(match refusal {
                 guard::Refusal::FrameSize => Reason::FRAME_SIZE_ERROR,
                 guard::Refusal::Preface => Reason::PROTOCOL_ERROR,
@@ -194,7 +194,7 @@ where
         }
     }
 
-    fn finish(self) -> Result<(), ServeError> {
+    fn finish(self, is_idle: bool) -> Result<(), ServeError> {
         match self.ended {
             Some(Err(error)) => {
                 // What h2 itself ended the connection for.
@@ -207,6 +207,7 @@ where
             }
             Some(Ok(())) => Ok(()),
             None if self.account.refusal().is_some() => Ok(()),
+            None if self.deadline.is_some() && is_idle => Ok(()),
             None if self.deadline.is_some() => Err(ServeError::Drained),
             None => Err(ServeError::Silent),
         }

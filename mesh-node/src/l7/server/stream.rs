@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Body as _;
 use mesh_http::guard::request;
 
-use super::Handler;
+use super::{Handler, Refusal};
 use crate::l7::body::{Body, BodyError};
 use crate::l7::counted::Account;
 use crate::l7::date;
@@ -90,12 +90,12 @@ pub(super) async fn serve<H: Handler>(
             answer
         }
         Err(refusal) => {
-            handler.refused(&refusal.into());
+            handler.refused(&Refusal::http2(refusal));
             reply::refused(refusal)
         }
     };
     if let Some(refusal) = refused.and_then(|refused| refused.get().copied()) {
-        handler.refused(&refusal.into());
+        handler.refused(&Refusal::http2(refusal));
         answer = reply::refused(refusal);
     }
     reply::disown(&mut answer);

@@ -399,6 +399,28 @@ async fn more_content_than_the_window_takes_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_beyond_the_limit_may_be_sent_again() {
+    let mut server = raw().await;
+    // GET http /never with :authority a
+    let head = b"\x82\x86\x44\x06/never\x41\x01a";
+    for number in 0..limits().max_streams + 3 {
+        server.send(frame(1, 5, 2 * number + 1, head)).await;
+    }
+    let mut refused = Vec::new();
+    while refused.len() < 3
+        && let Some((kind, _, stream, payload)) = next(&mut server).await
+    {
+        if kind == RST_STREAM {
+            // REFUSED_STREAM (RFC 9113 §5.1.2, §8.7).
+            assert_eq!(payload, [0, 0, 0, 7]);
+            refused.push(stream);
+        }
+    }
+    assert_eq!(refused, [2049, 2051, 2053]);
+    assert_eq!(server.recorder.begun.lock().len(), 1024);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_head_ends_the_connection() {
     let mut server = raw().await;
     let start = tokio::time::Instant::now();
