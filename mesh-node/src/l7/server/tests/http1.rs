@@ -372,3 +372,13 @@ async fn only_answers_of_our_own_name_an_error() {
         assert_eq!(head.contains("\r\nx-mesh-error: "), is_named, "{head:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_large_answer_to_an_upgrade_that_is_declined_is_whole() {
+    let mut server = server();
+    let upgrade = "GET /large HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: echo\r\n\r\n";
+    server.send(upgrade).await;
+    let text = server.rest().await;
+    assert!(text.len() > 1 << 20, "{}", text.len());
+    server.ended().await.unwrap();
+}
