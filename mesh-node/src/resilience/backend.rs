@@ -81,14 +81,10 @@ pub struct PolicyGuard(Guard<Arc<Members>>);
 pub struct EndpointView {
     /// The endpoint.
     pub state: Arc<EndpointState>,
-    /// Its share among its peers.
-    pub weight: u32,
     /// Whether it may be chosen.
     pub is_ready: bool,
     /// For how long it is ejected; zero when it is about to show whether it is well again.
     pub ejected_for: Option<Duration>,
-    /// The moving average of its latency.
-    pub latency: Duration,
 }
 
 /// Of a port that is not declared.
@@ -182,14 +178,12 @@ impl Backend {
         let members = self.members();
         let view = |member: &Member| EndpointView {
             state: Arc::clone(&member.state),
-            weight: member.weight,
             is_ready: member.is_ready,
             ejected_for: match member.state.health.phase(now) {
                 Phase::Healthy => None,
                 Phase::Ejected { until } => Some(until.since(now)),
                 Phase::Probing => Some(Duration::ZERO),
             },
-            latency: Duration::from_secs_f32(member.state.latency.seconds(now)),
         };
         let mut endpoints: Vec<EndpointView> = members.all().map(view).collect();
         endpoints.sort_unstable_by_key(|endpoint| endpoint.state.address);

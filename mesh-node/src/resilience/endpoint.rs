@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mesh_model::{NodeName, ResourceName, Workload};
+use mesh_model::{ResourceName, Workload};
 use tokio::sync::watch;
 
 use super::admission::Gate;
@@ -174,11 +174,6 @@ impl WorkloadRef {
             Self::Known(workload) => Some(workload),
             Self::Undescribed(_) | Self::None => None,
         }
-    }
-
-    /// The node that it runs on, when it is known.
-    pub fn node(&self) -> Option<&NodeName> {
-        self.known().map(|workload| &workload.node)
     }
 
     /// Whether both are reached the same way: what was connected to the one is connected to the other.

@@ -60,8 +60,6 @@ pub struct Counts {
     pub failed: u64,
     /// Most at a time.
     pub most: u64,
-    /// Open connections.
-    pub open: u64,
     /// How often each target was POSTed.
     pub posts: Vec<(String, u64)>,
 }
@@ -216,20 +214,21 @@ impl Farm {
 
     /// What each server has counted.
     pub fn counts(&self) -> Result<Vec<Counts>> {
-        let of = |server| {
-            let all = self.admin(server, "/counts")?;
-            let number = |name: &str| all[name].as_u64().with_context(|| format!("no {name}: {all}"));
-            let posts = all["posts"].as_array().into_iter().flatten();
-            let posts = posts.filter_map(|post| Some((post[0].as_str()?.to_owned(), post[1].as_u64()?)));
-            Ok(Counts {
-                requests: number("requests")?,
-                failed: number("failed")?,
-                most: number("most")?,
-                open: number("open")?,
-                posts: posts.collect(),
-            })
-        };
-        (0..self.servers.len()).map(of).collect()
+        (0..self.servers.len()).map(|server| self.count(server)).collect()
+    }
+
+    /// What one server has counted.
+    pub fn count(&self, server: usize) -> Result<Counts> {
+        let all = self.admin(server, "/counts")?;
+        let number = |name: &str| all[name].as_u64().with_context(|| format!("no {name}: {all}"));
+        let posts = all["posts"].as_array().into_iter().flatten();
+        let posts = posts.filter_map(|post| Some((post[0].as_str()?.to_owned(), post[1].as_u64()?)));
+        Ok(Counts {
+            requests: number("requests")?,
+            failed: number("failed")?,
+            most: number("most")?,
+            posts: posts.collect(),
+        })
     }
 
     fn admin(&self, server: usize, path: &str) -> Result<Value> {

@@ -17,8 +17,6 @@ let does;
 let counts;
 // How often each target has been POSTed: whoever gives every request a target of its own sees what came twice.
 let posted;
-let open = 0;
-let ever = 0;
 
 function clear() {
   does = { ...nothing };
@@ -66,9 +64,6 @@ const two = http2.createServer({ settings: { maxConcurrentStreams: 2000 } }, ser
 two.on('session', (session) => session.on('error', () => {}));
 
 net.createServer((socket) => {
-  open += 1;
-  ever += 1;
-  socket.on('close', () => { open -= 1; });
   socket.on('error', () => {});
   socket.setNoDelay(true);
   socket.once('data', (chunk) => {
@@ -85,6 +80,6 @@ http.createServer((request, response) => {
   const url = new URL(request.url, 'http://admin');
   if (url.pathname === '/set') url.searchParams.forEach((value, key) => { does[key] = Number(value); });
   if (url.pathname === '/clear') clear();
-  const all = { ...counts, open, ever, posts: [...posted] };
+  const all = { ...counts, posts: [...posted] };
   response.end(JSON.stringify(url.pathname === '/counts' ? all : {}));
 }).listen(Number(adminPort), '127.0.0.1');

@@ -74,7 +74,7 @@ fn connections_have_a_limit_and_so_has_waiting_for_one() {
     assert_broken(&answers, 3, "maxPendingRequests is 2");
     // One after another on the one connection, in about the order in which they came.
     assert!(answers[5].1 > Duration::from_millis(4_400), "{:?}", answers[5]);
-    let counts = &farm.counts().unwrap()[2];
+    let counts = farm.count(2).unwrap();
     assert_eq!((counts.most, counts.requests), (1, 3));
     farm.clear().unwrap();
 }

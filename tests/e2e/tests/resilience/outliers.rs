@@ -34,10 +34,10 @@ loadBalancing: { policy: RoundRobin }
     })
     .unwrap();
     // Probed every two seconds, and ejected again each time.
-    let bad = farm.counts().unwrap()[2].failed;
+    let bad = farm.count(2).unwrap().failed;
     assert!((5..=20).contains(&bad), "{bad} requests until it was ejected");
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let still = farm.counts().unwrap()[2].failed;
+    let still = farm.count(2).unwrap().failed;
     assert!(
         still <= bad + 5,
         "{still} after {bad}: an ejected endpoint gets a probe now and then"
@@ -47,9 +47,9 @@ loadBalancing: { policy: RoundRobin }
         Ok(ejected(&farm, "outlier").is_empty().then_some(()))
     })
     .unwrap();
-    let before = farm.counts().unwrap()[2].requests;
+    let before = farm.count(2).unwrap().requests;
     let gets = load.finish().unwrap();
-    let after = farm.counts().unwrap()[2].requests;
+    let after = farm.count(2).unwrap().requests;
     report!(
         "an endpoint fails all: {} of {} requests saw it",
         gets.of(500),
@@ -106,7 +106,7 @@ loadBalancing: { policy: RoundRobin }
         "{:?}",
         gets.statuses
     );
-    let failed = farm.counts().unwrap()[1].failed;
+    let failed = farm.count(1).unwrap().failed;
     assert!(failed < 80, "{failed}");
     farm.clear().unwrap();
 }
