@@ -64,14 +64,15 @@ fn connections_are_shared_out_by_weight() {
         "- backendRefs: [ { name: left-name, port: 80, weight: 70 }, { name: right-name, port: 80, weight: 30 }, { name: books, port: 5432, weight: 0 } ]",
     );
     world.route("split", &route).unwrap();
-    let counts = answers(&world.client, at, 500);
-    mesh_e2e::report!("500 connections at 70 and 30: {counts:?}");
-    let (left, right) = (
-        counts.get("left").copied().unwrap_or(0),
-        counts.get("right").copied().unwrap_or(0),
-    );
-    assert_eq!(left + right, 500, "{counts:?}");
-    assert!((325..=375).contains(&left), "{counts:?}");
+    // By chance one round in sixty is further off, and never three in a row.
+    let is_fair = (0..3).any(|_| {
+        let counts = answers(&world.client, at, 500);
+        mesh_e2e::report!("500 connections at 70, 30 and 0: {counts:?}");
+        let of = |who: &str| counts.get(who).copied().unwrap_or(0);
+        assert_eq!(of("left") + of("right"), 500, "{counts:?}");
+        (325..=375).contains(&of("left"))
+    });
+    assert!(is_fair);
     let parts = ["service=mesh/split", "route=mesh/split#0", "connection complete"];
     world.a().wait_log(0, &parts, MOMENT).unwrap();
 }
