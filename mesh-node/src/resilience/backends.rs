@@ -37,8 +37,8 @@ struct Registered {
 /// What a diff changes of backends.
 #[derive(Debug, Default)]
 pub struct Touched {
-    services: BTreeSet<ResourceName>,
-    workloads: BTreeSet<ResourceName>,
+    services: Vec<ResourceName>,
+    workloads: Vec<ResourceName>,
 }
 
 /// Registrations below which nothing is thrown away.
@@ -201,15 +201,15 @@ impl Touched {
         let mut touched = Self::default();
         for change in &diff.changes {
             match change {
-                Change::Service(service) => touched.services.insert(service.name.clone()),
+                Change::Service(service) => touched.services.push(service.name.clone()),
                 Change::ServiceRemoved(name) | Change::EndpointsRemoved(name) => {
-                    touched.services.insert(name.clone())
+                    touched.services.push(name.clone());
                 }
-                Change::Endpoints(set) => touched.services.insert(set.service.clone()),
-                Change::Workload(workload) => touched.workloads.insert(workload.name.clone()),
-                Change::WorkloadRemoved(name) => touched.workloads.insert(name.clone()),
-                Change::Routes(_) | Change::RoutesRemoved(_) | Change::Trust(_) => false,
-            };
+                Change::Endpoints(set) => touched.services.push(set.service.clone()),
+                Change::Workload(workload) => touched.workloads.push(workload.name.clone()),
+                Change::WorkloadRemoved(name) => touched.workloads.push(name.clone()),
+                Change::Routes(_) | Change::RoutesRemoved(_) | Change::Trust(_) => {}
+            }
         }
         touched
     }
