@@ -69,6 +69,9 @@ fn connections_have_a_limit_and_so_has_waiting_for_one() {
     let mut farm = farm();
     let policy = "circuitBreaking: { maxConnections: 1, maxPendingRequests: 2 }";
     let target = farm.service_of("connections", 2, policy).unwrap();
+    // Who waits for a connection to be made waits, too: the one connection is there when the others come.
+    farm.clear().unwrap();
+    assert_broken(&together(&farm.client_a, target, 1), 1, "");
     slow(&farm);
     let answers = together(&farm.client_a, target, 6);
     assert_broken(&answers, 3, "maxPendingRequests is 2");
