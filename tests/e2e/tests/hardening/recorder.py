@@ -122,6 +122,10 @@ async def http2(reader, writer):
                     note(first(fields), rest(fields), content, False)
             writer.write(connection.data_to_send())
             await writer.drain()
+    except h2.exceptions.StreamIDTooLowError:
+        # Of requests that are given up while they wait for the limit of streams, the h2 crate may send one too late. That ends
+        # this connection, and makes no request a different one.
+        pass
     except h2.exceptions.ProtocolError as error:
         note("", [], b"", False, f"no HTTP/2 for h2: {error}")
     except ConnectionError:
