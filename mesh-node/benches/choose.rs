@@ -56,10 +56,7 @@ fn snapshot(policy: BackendPolicy, endpoints: u32, is_weighted: bool) -> Snapsho
         workload: None,
         is_ready: true,
         weight: if is_weighted { n % 3 + 1 } else { 1 },
-        locality: Locality {
-            region: "eu".to_owned(),
-            zone: format!("eu-{}", n % 3),
-        },
+        locality: Locality::new("eu", format!("eu-{}", n % 3)),
     };
     let set = EndpointSet {
         service: service.name.clone(),
@@ -101,10 +98,7 @@ fn choose(backend: &Backend, locality: &Locality, request: u64) {
 }
 
 fn choosing(criterion: &mut Criterion) {
-    let here = Locality {
-        region: "eu".to_owned(),
-        zone: "eu-1".to_owned(),
-    };
+    let here = Locality::new("eu", "eu-1");
     let mut group = criterion.benchmark_group("choose");
     for (name, balancing) in ways() {
         for endpoints in [10, 1_000] {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::{Identity, NodeName, ResourceName};
 
@@ -30,13 +31,15 @@ pub struct Workload {
     pub attachment: Option<Attachment>,
 }
 
-/// Where something runs (Kubernetes' `topology.kubernetes.io/region` and `/zone`); empty where it is not known.
+/// Where something runs (Kubernetes' `topology.kubernetes.io/region` and `/zone`); empty where it is not known. One word,
+/// for there are many and most know nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Locality {
-    /// The region.
-    pub region: String,
-    /// The zone in it.
-    pub zone: String,
+pub struct Locality(Option<Arc<Place>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    region: String,
+    zone: String,
 }
 
 /// Where a workload's sockets live.
@@ -74,6 +77,29 @@ pub struct Attachment {
     /// A file that names the network namespace (such as `/run/netns/x`). Without it, and with
     /// [`NetworkMode::Own`], the namespace is found through the cgroup's processes.
     pub network_namespace: Option<String>,
+}
+
+// === impl Locality ===
+
+impl Locality {
+    /// A zone in a region; either may be empty.
+    pub fn new(region: impl Into<String>, zone: impl Into<String>) -> Self {
+        let (region, zone) = (region.into(), zone.into());
+        if region.is_empty() && zone.is_empty() {
+            return Self::default();
+        }
+        Self(Some(Arc::new(Place { region, zone })))
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        self.0.as_ref().map_or("", |place| &place.region)
+    }
+
+    /// The zone in it.
+    pub fn zone(&self) -> &str {
+        self.0.as_ref().map_or("", |place| &place.zone)
+    }
 }
 
 // === impl Workload ===

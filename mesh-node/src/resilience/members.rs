@@ -254,22 +254,22 @@ impl Family {
         let (mut regions, mut zones) = (Vec::new(), Vec::new());
         if policy.locality == LocalityPreference::Failover {
             let mut places: Vec<&Locality> = members.iter().map(|member| &member.locality).collect();
-            places.sort_unstable_by_key(|locality| (&locality.region, &locality.zone));
+            places.sort_unstable_by_key(|locality| (locality.region(), locality.zone()));
             places.dedup();
-            for place in places.iter().filter(|place| !place.zone.is_empty()) {
+            for place in places.iter().filter(|place| !place.zone().is_empty()) {
                 let before = former.and_then(|f| f.zones.iter().find(|(zone, _)| zone == *place));
                 let zone = pool(&|m| m.locality == **place, before.map(|(_, pool)| pool));
                 zones.push(((*place).clone(), zone));
             }
-            places.dedup_by_key(|locality| &locality.region);
-            for place in places.iter().filter(|place| !place.region.is_empty()) {
+            places.dedup_by_key(|locality| locality.region());
+            for place in places.iter().filter(|place| !place.region().is_empty()) {
                 let before =
-                    former.and_then(|f| f.regions.iter().find(|(region, _)| *region == place.region));
+                    former.and_then(|f| f.regions.iter().find(|(region, _)| *region == place.region()));
                 let region = pool(
-                    &|m| m.locality.region == place.region,
+                    &|m| m.locality.region() == place.region(),
                     before.map(|(_, pool)| pool),
                 );
-                regions.push((place.region.clone(), region));
+                regions.push((place.region().to_owned(), region));
             }
         }
         let resort: Vec<Entry> = members
@@ -295,7 +295,7 @@ impl Family {
         let region = self
             .regions
             .iter()
-            .find(|(region, _)| *region == pick.locality.region);
+            .find(|(region, _)| *region == pick.locality.region());
         // Where a key decides, it decides on the level too, or it would not lead to one endpoint.
         let mut point = match pick.hash {
             Some(key) => hash::unit(hash::join(key, LEVEL)),

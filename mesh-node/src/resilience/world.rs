@@ -113,10 +113,7 @@ pub(super) fn balancing(balancing: Balancing) -> BackendPolicy {
 
 /// A locality.
 pub(super) fn locality(region: &str, zone: &str) -> Locality {
-    Locality {
-        region: region.to_owned(),
-        zone: zone.to_owned(),
-    }
+    Locality::new(region, zone)
 }
 
 /// A request without anything special.

@@ -97,14 +97,14 @@ pub(crate) fn from_wire(message: wire::Workload) -> Result<Workload, ConvertErro
 /// Absent where it is not known.
 pub(super) fn locality_to_wire(locality: &Locality) -> Option<wire::Locality> {
     (*locality != Locality::default()).then(|| wire::Locality {
-        region: locality.region.clone(),
-        zone: locality.zone.clone(),
+        region: locality.region().to_owned(),
+        zone: locality.zone().to_owned(),
     })
 }
 
 pub(super) fn locality_from_wire(message: Option<wire::Locality>) -> Locality {
     let wire::Locality { region, zone } = message.unwrap_or_default();
-    Locality { region, zone }
+    Locality::new(region, zone)
 }
 
 fn attachment_from_wire(message: wire::Attachment) -> Result<Attachment, ConvertError> {

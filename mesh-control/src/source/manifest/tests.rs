@@ -69,8 +69,8 @@ fn reads_a_whole_workload() {
         ("http", 8080)
     );
     assert!(!workload.is_ready);
-    assert_eq!((workload.weight, workload.locality.zone.as_str()), (5, "north-1"));
-    assert_eq!(workload.locality.region, "north");
+    assert_eq!((workload.weight, workload.locality.zone()), (5, "north-1"));
+    assert_eq!(workload.locality.region(), "north");
 }
 
 #[test]

@@ -106,10 +106,7 @@ impl Raw {
                 ports,
                 is_ready: self.spec.ready,
                 weight: weight.unwrap_or(1),
-                locality: Locality {
-                    region: self.spec.locality.region,
-                    zone: self.spec.locality.zone,
-                },
+                locality: Locality::new(self.spec.locality.region, self.spec.locality.zone),
             },
             origin,
         })

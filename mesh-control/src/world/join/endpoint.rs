@@ -330,10 +330,7 @@ fn locality(given: &SliceEndpoint, workload: Option<&Workload>) -> Locality {
     match &given.zone {
         None => of_workload.unwrap_or_default(),
         Some(zone) => of_workload
-            .filter(|locality| locality.zone == *zone)
-            .unwrap_or_else(|| Locality {
-                region: String::new(),
-                zone: zone.clone(),
-            }),
+            .filter(|locality| locality.zone() == zone)
+            .unwrap_or_else(|| Locality::new("", zone.clone())),
     }
 }

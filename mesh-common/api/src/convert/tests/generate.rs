@@ -402,5 +402,5 @@ pub(super) fn port_policies() -> impl Strategy<Value = PortPolicy> {
 
 /// Localities, the unknown one among them.
 pub(super) fn localities() -> impl Strategy<Value = Locality> {
-    ("[a-z]{0,5}", "[a-z]{0,5}").prop_map(|(region, zone)| Locality { region, zone })
+    ("[a-z]{0,5}", "[a-z]{0,5}").prop_map(|(region, zone)| Locality::new(region, zone))
 }

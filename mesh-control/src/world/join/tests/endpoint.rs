@@ -163,10 +163,7 @@ fn host_workloads_serve_the_ports_that_they_list() {
 
 #[test]
 fn endpoints_have_the_weight_and_place_of_their_workload_or_slice() {
-    let at = |region: &str, zone: &str| Locality {
-        region: region.to_owned(),
-        zone: zone.to_owned(),
-    };
+    let at = |region: &str, zone: &str| Locality::new(region, zone);
     let placed = |text: &str, address: &str, weight: u32| Workload {
         weight,
         locality: at("north", "a"),
