@@ -56,11 +56,9 @@ retryBudget: { percent: 60 }
     let seen = requests(&counts);
     let failed: u64 = counts.iter().map(|counts| counts.failed).sum();
     report!(
-        "{failed} of {seen} failed at the backend; {} of {} GETs failed at the client, {} of {} POSTs; load {:.2}; p99 {:.1} ms",
-        gets.bad(),
-        gets.all(),
-        posts.bad(),
-        posts.all(),
+        "{failed} of {seen} failed at the backend; at the client GETs {:?}, POSTs {:?}; load {:.2}; p99 {:.1} ms",
+        gets.statuses,
+        posts.statuses,
         ratio(seen, asked),
         gets.milliseconds(990)
     );
