@@ -75,7 +75,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>)
                 target,
                 after,
             };
-            forward(exchange, sent, body, &meter, prefix.as_deref()).await
+            forward(exchange, sent, body, &meter).await
         }
     }
 }
@@ -171,7 +171,6 @@ async fn forward(
     sent: Sent<'_>,
     body: Body,
     meter: &Arc<Meter>,
-    _prefix: Option<&str>,
 ) -> Response<Body> {
     let Sent {
         rule,
