@@ -289,10 +289,9 @@ async fn only_a_valid_token_opens_the_door() {
     let control = Control::start(&workload("web-1", "a", "10.1.0.2")).await;
     let token = control.token("a").await;
     let mut changed = token.clone();
-    changed.replace_range(
-        changed.len() - 2..changed.len() - 1,
-        if token.ends_with('A') { "B" } else { "A" },
-    );
+    let last = changed.len() - 2..changed.len() - 1;
+    let other = if &changed[last.clone()] == "A" { "B" } else { "A" };
+    changed.replace_range(last, other);
     let others = token.replace("nodemesh.a.", "nodemesh.b.");
     for wrong in ["", "nodemesh.a", others.as_str(), changed.as_str()] {
         let refusal = control.stream(wrong).await.err().unwrap();

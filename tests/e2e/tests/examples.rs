@@ -10,6 +10,7 @@ use std::time::Duration;
 use mesh_e2e::turns::{Report, Turns};
 use mesh_e2e::{LONG, MOMENT};
 use mesh_harness::demo::{self, Demo};
+use mesh_harness::wait::until_true;
 use mesh_harness::{Workload, until};
 
 /// The client of every example.
@@ -333,16 +334,22 @@ fn faults_hit_those_who_ask_for_them() {
             .parse()
             .unwrap()
     };
-    assert!(timed("x-fault: delay") >= 1.0);
-    assert!(timed("x-fault: other") < 0.5);
+    let delayed = timed("x-fault: delay");
+    assert!(delayed >= 1.0, "{delayed} s");
+    let other = timed("x-fault: other");
+    assert!(other < 1.0, "{other} s");
     let before = served(demo, "shop/orders-1", &["200"]);
     let seen = curl(demo, url, 100, &["-H", "x-fault: abort"]);
     let passed = count(&seen, 200, "v1");
     assert!((30..=70).contains(&passed), "{seen:?}");
     assert_eq!(count(&seen, 503, ""), 100 - passed, "{seen:?}");
-    assert_eq!(served(demo, "shop/orders-1", &["200"]) - before, passed as usize);
-    for (command, is_whole) in typed("faults").iter().zip([true, false]) {
-        let seen = type_in(demo, command);
-        assert_eq!(count(&seen, 200, "v1") == 10, is_whole, "{command:?}: {seen:?}");
-    }
+    // A server may write its line after the client has the answer.
+    until_true("as many lines as answers", MOMENT, || {
+        served(demo, "shop/orders-1", &["200"]) - before == passed as usize
+    })
+    .unwrap();
+    let typed = typed("faults");
+    assert_eq!(type_in(demo, &typed[0]), Seen::from([((200, "v1".to_owned()), 10)]));
+    let seen = type_in(demo, &typed[1]);
+    assert!((6..=34).contains(&count(&seen, 200, "v1")), "{seen:?}");
 }
