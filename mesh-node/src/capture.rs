@@ -9,6 +9,7 @@ mod bpffs;
 mod cgroup;
 mod error;
 mod flow;
+mod kernel;
 mod links;
 mod log;
 mod map;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use cgroup::Hierarchy;
 pub use error::CaptureError;
 pub use flow::Flow;
+pub use kernel::Kernel;
 pub use object::object;
 
 use bpffs::Pins;

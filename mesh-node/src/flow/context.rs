@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::http::pool::Upstreams;
 use super::live::Live;
 use super::plan::Plans;
-use crate::capture::Capture;
+use crate::capture::Kernel;
 use crate::config::{HboneConfig, HttpConfig, OutboundConfig};
 use crate::hbone::pool::Pool;
 use crate::identity::{Store as Identities, tls::Tls};
@@ -34,8 +34,8 @@ pub struct Context {
     pub access_log: AccessLog,
     /// The snapshot.
     pub store: Arc<Store>,
-    /// The kernel's maps.
-    pub capture: Arc<Capture>,
+    /// Where captured connections wanted to go, and who is captured.
+    pub capture: Arc<dyn Kernel>,
     /// The attached workloads.
     pub locals: Arc<Locals>,
     /// Certificates.
