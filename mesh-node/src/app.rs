@@ -1,7 +1,7 @@
 //! The wiring: makes every part, in order, joins them, and stops them in the reverse order.
 //!
-//! Two runtimes: the data plane's threads carry connections and do nothing else; one thread does the rest (control
-//! plane, certificates, enrolment, admin), so that neither can hold the other up.
+//! The data plane's threads carry connections and do nothing else; one more thread does the rest (control plane,
+//! certificates, enrolment, admin), so that neither can hold the other up.
 
 mod expiry;
 mod readings;
@@ -21,7 +21,7 @@ use mesh_runtime::readiness::Readiness;
 use mesh_runtime::tasks::Tasks;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
@@ -39,6 +39,7 @@ use crate::identity::tls::{self, Tls};
 use crate::identity::vault::Vault;
 use crate::identity::verify::Trust;
 use crate::local::Locals;
+use crate::net::cores::{Cores, Threads};
 use crate::state::Store;
 use crate::sync::cache::Cache;
 use crate::sync::client::Client;
@@ -62,21 +63,17 @@ pub fn run(config: Config, log: LogHandle) -> Result<()> {
     raise_file_limit();
     // Before any socket of the proxy is made: sockets belong to the cgroup in which they are made.
     let capture = Arc::new(Capture::start(&capture_settings(&config))?);
-    let data = Builder::new_multi_thread()
-        .worker_threads(config.threads.workers.max(1))
-        .thread_name("data")
-        .enable_all()
-        .build()
-        .context("cannot start the data plane's threads")?;
+    let (threads, cores) =
+        Threads::start(config.threads.workers).context("cannot start the data plane's threads")?;
     let admin = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the admin thread")?;
-    let result = Node::new(config, log, Arc::clone(&capture), data.handle())
-        .and_then(|node| admin.block_on(node.run()));
+    let result =
+        Node::new(config, log, Arc::clone(&capture), cores).and_then(|node| admin.block_on(node.run()));
     // Ends every task, so that nothing uses the capture any more.
     admin.shutdown_timeout(CUT_OFF);
-    data.shutdown_timeout(CUT_OFF);
+    threads.stop(CUT_OFF);
     // After a start that failed, whom a former process captured stays captured: released, his traffic would go past
     // the mesh because a port was taken.
     if result.is_ok() {
@@ -134,7 +131,7 @@ struct Node {
     config: Config,
     log: LogHandle,
     context: Arc<Context>,
-    data: Handle,
+    cores: Cores,
     trigger: Trigger,
     drain: Drain,
     registry: Registry,
@@ -146,7 +143,7 @@ struct Node {
 // === impl Node ===
 
 impl Node {
-    fn new(config: Config, log: LogHandle, capture: Arc<Capture>, data: &Handle) -> Result<Self> {
+    fn new(config: Config, log: LogHandle, capture: Arc<Capture>, cores: Cores) -> Result<Self> {
         let mut registry = Registry::new("mesh_node");
         let metrics = Arc::new(Metrics::register(registry.registry()));
         registry
@@ -200,7 +197,7 @@ impl Node {
             config,
             log,
             context,
-            data: data.clone(),
+            cores,
             trigger,
             drain,
             registry,
@@ -225,7 +222,7 @@ impl Node {
         };
         let manager = WorkloadManager {
             context: Arc::clone(&self.context),
-            runtime: self.data,
+            cores: self.cores,
             hierarchy: cgroup_mount()?,
             enrolled: self.readiness.condition("workloads"),
             reasons,
@@ -319,7 +316,7 @@ fn data_plane(
     };
     Arc::new(Context {
         plans: Plans::new(Arc::clone(snapshot.backends())),
-        upstreams: Upstreams::new(drain.clone()),
+        upstreams: Upstreams::new(config.threads.workers, drain.clone()),
         mirrors: Arc::new(Semaphore::new(MAX_MIRRORS)),
         http: config.http.clone(),
         drain_deadline: config.drain.deadline,

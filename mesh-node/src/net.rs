@@ -3,6 +3,7 @@
 //! Knows nothing of snapshots, identities or metrics.
 
 pub mod budget;
+pub mod cores;
 pub mod io;
 pub mod namespace;
 pub mod side;

@@ -30,11 +30,22 @@ struct Watch {
 /// tokio's own, and no lock.
 #[track_caller]
 pub fn spawn_guarded(name: &'static str, guard: Guard, future: impl Future<Output = ()> + Send + 'static) {
+    spawn_guarded_on(&Handle::current(), name, guard, future);
+}
+
+/// [`spawn_guarded`], on the runtime of `handle`.
+#[track_caller]
+pub fn spawn_guarded_on(
+    handle: &Handle,
+    name: &'static str,
+    guard: Guard,
+    future: impl Future<Output = ()> + Send + 'static,
+) {
     let task = async move {
         watched(name, future).await;
         drop(guard);
     };
-    drop(spawn(&Handle::current(), task));
+    drop(spawn(handle, task));
 }
 
 impl Tasks {

@@ -19,6 +19,7 @@ use crate::hbone::headers::request_headers;
 use crate::hbone::pool::{Departure, Key, Lease};
 use crate::identity::tls::host_server_name;
 use crate::local::LocalWorkload;
+use crate::net::cores;
 use crate::net::io::SideIo;
 use crate::net::side::Side;
 use crate::net::socket;
@@ -147,6 +148,7 @@ async fn through_tunnel(
         source: source.slot,
         peer,
         expected: workload.identity.clone(),
+        core: cores::current(),
     };
     let mut retries = STALE_RETRIES;
     loop {

@@ -2,8 +2,9 @@
 //!
 //! A pair (source workload, destination proxy, destination identity) has its own connections, so that a tunnel
 //! never carries another identity's traffic. A pair's lock is held for moments only: TCP, TLS and HTTP/2 come about
-//! outside it, in a task of their own, and everybody who needs the connection waits for that task. A hot pair gets
-//! further connections before the present ones are full, for one HTTP/2 connection uses one core at most.
+//! outside it, in a task of their own, and everybody who needs the connection waits for that task. Each of the data
+//! plane's threads has connections of its own: a stream's frames are made, encrypted and read on the thread of who uses
+//! it, and the threads of the peer get work from each of them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,12 +29,8 @@ use crate::identity::Material;
 use crate::identity::tls::Tls;
 use crate::telemetry::metrics::Metrics;
 
-/// Streams in the least loaded connection from which on a pair is hot and gets another one.
-const HOT_STREAMS: usize = 8;
 /// Connections that one stream has opened for it. A peer that takes no stream in any of them wants none.
 const OPENINGS: usize = 3;
-/// Connections that a pair gets for being hot; more come only when all are full.
-const HOT_CONNECTIONS: usize = 4;
 
 /// What tells pairs apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,6 +41,8 @@ pub struct Key {
     pub peer: SocketAddr,
     /// The identity that it must have.
     pub expected: Identity,
+    /// The thread that uses it ([`crate::net::cores::current`]).
+    pub core: usize,
 }
 
 /// All tunnels of this node.
@@ -138,13 +137,7 @@ impl Pool {
         let mut openings = 0;
         loop {
             let mut progress = match self.attempt(&pair, openings < OPENINGS) {
-                Attempt::Leased(lease) => {
-                    // The least loaded of them: when it is hot, all are.
-                    if lease.tunnel.load() >= HOT_STREAMS {
-                        self.warm_up(&pair, key, endpoint, own);
-                    }
-                    return Ok(lease);
-                }
+                Attempt::Leased(lease) => return Ok(lease),
                 Attempt::Wait(progress) => progress,
                 Attempt::Open(done, progress) => {
                     openings += 1;
@@ -197,26 +190,6 @@ impl Pool {
         self.config
             .max_streams_per_connection
             .min(tunnel.send.current_max_send_streams())
-    }
-
-    /// Opens a further connection to a hot pair, in the background.
-    fn warm_up(self: &Arc<Self>, pair: &Arc<Pair>, key: &Key, endpoint: &Endpoint, own: &Arc<Material>) {
-        let done = {
-            let mut state = pair.state.lock();
-            if state.opening.is_some() || state.tunnels.len() >= HOT_CONNECTIONS {
-                return;
-            }
-            let (done, progress) = watch::channel(None);
-            state.opening = Some(progress);
-            done
-        };
-        self.spawn_open(
-            done,
-            Arc::clone(pair),
-            key.clone(),
-            endpoint.clone(),
-            Arc::clone(own),
-        );
     }
 
     fn spawn_open(

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::namespace::Namespace;
@@ -19,16 +21,25 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
 /// Keepalive: unanswered probes after which the connection is dead (ztunnel's value).
 const KEEPALIVE_RETRIES: u32 = 9;
 
-/// Opens a listener inside a namespace; must be called within a tokio runtime. An IPv6 wildcard takes IPv4 too, and
-/// falls back to IPv4 alone where the kernel has no IPv6.
-pub fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<TcpListener> {
+/// A listening socket that hands connections out without binding them to a runtime.
+#[derive(Debug)]
+pub struct Listener(AsyncFd<std::net::TcpListener>);
+
+/// Opens a listener inside a namespace; must be called within a tokio runtime, which is told of arrivals. An IPv6
+/// wildcard takes IPv4 too, and falls back to IPv4 alone where the kernel has no IPv6.
+pub fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<Listener> {
     let socket = namespace.enter(|| match listening_socket(address) {
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
             listening_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
         }
         result => result,
     })?;
-    TcpListener::from_std(socket.into())
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for types that lose their descriptor: std's listener does not"
+    )]
+    let listener = AsyncFd::with_interest(socket.into(), Interest::READABLE)?;
+    Ok(Listener(listener))
 }
 
 /// Connects from inside a namespace, within a deadline.
@@ -75,6 +86,20 @@ pub fn reset_on_close(stream: &TcpStream) {
 /// An address without the IPv4-mapped form.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The next connection, which does not block, and where it comes from.
+    pub async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        let accept = |listener: &std::net::TcpListener| {
+            SockRef::from(listener).accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+        };
+        let (socket, source) = self.0.async_io(Interest::READABLE, accept).await?;
+        let source = source.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        Ok((socket.into(), source))
+    }
 }
 
 fn listening_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -7,16 +7,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use mesh_runtime::drain::Drain;
-use mesh_runtime::tasks::{self, Tasks};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
+use mesh_runtime::tasks::Tasks;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::flow::context::Context;
 use crate::flow::{inbound, outbound};
 use crate::identity::tls::Shown;
+use crate::net::cores::{Cores, Kind};
 use crate::net::namespace::Namespace;
-use crate::net::socket;
+use crate::net::socket::{self, Listener};
 
 /// The port that captured connections are redirected to.
 pub const OUTBOUND_PORT: u16 = 15001;
@@ -62,11 +62,13 @@ pub struct Listeners {
 /// shared by several workloads, and end with their streams.
 pub fn open(
     context: &Arc<Context>,
-    runtime: &Handle,
+    cores: &Cores,
     namespace: &Arc<Namespace>,
     shown: Shown,
     released: Option<&Drain>,
 ) -> Result<Listeners, ListenError> {
+    // Any of them: accepting is little work, and each connection goes to where it has the most room.
+    let runtime = cores.runtime(fastrand::usize(..));
     let _within = runtime.enter();
     let accepting = Tasks::new();
     let (is_open, open) = mpsc::sync_channel(0);
@@ -86,14 +88,15 @@ pub fn open(
             continue;
         };
         let (context, namespace) = (Arc::clone(context), Arc::clone(namespace));
+        let cores = cores.clone();
         let serve = move |stream, source, _place| {
             let (context, namespace) = (Arc::clone(&context), Arc::clone(&namespace));
             let guard = context.drain.guard();
-            tasks::spawn_guarded(
-                "outbound",
-                guard,
-                outbound::serve(context, namespace, stream, source),
-            );
+            cores.seat(Kind::Client).spawn("outbound", guard, async move {
+                if let Some(stream) = adopt(stream) {
+                    outbound::serve(context, namespace, stream, source).await;
+                }
+            });
         };
         // Who a captured connection belongs to is known at once: its place is free again before the next is taken.
         let places = Arc::new(Semaphore::new(1));
@@ -111,21 +114,25 @@ pub fn open(
             tls,
         });
         let (context, released) = (Arc::clone(context), released.cloned());
+        let cores = cores.clone();
         let serve = move |stream, source, place| {
             let (context, entrance) = (Arc::clone(&context), Arc::clone(&entrance));
-            let released = released.clone();
-            tasks::spawn_guarded("tunnel server", context.drain.guard(), async move {
-                let cut = async {
-                    match released {
-                        Some(released) => released.stopping().await,
-                        None => std::future::pending().await,
+            let (released, guard) = (released.clone(), context.drain.guard());
+            cores
+                .seat(Kind::Tunnel)
+                .spawn("tunnel server", guard, async move {
+                    let Some(stream) = adopt(stream) else { return };
+                    let cut = async {
+                        match released {
+                            Some(released) => released.stopping().await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = inbound::serve(context, entrance, (stream, source), place) => {}
+                        () = cut => {}
                     }
-                };
-                tokio::select! {
-                    () = inbound::serve(context, entrance, (stream, source), place) => {}
-                    () = cut => {}
-                }
-            });
+                });
         };
         let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         accepting.spawn_on(
@@ -151,7 +158,7 @@ impl Listeners {
 }
 
 /// Listens; `None` for a loopback address of IPv6 where the namespace has no IPv6.
-fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<TcpListener>, ListenError> {
+fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<Listener>, ListenError> {
     match socket::listen(namespace, address) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if address.ip() == Ipv6Addr::LOCALHOST && socket::is_without_ipv6(&error) => Ok(None),
@@ -163,9 +170,9 @@ fn bind(namespace: &Namespace, address: SocketAddr) -> Result<Option<TcpListener
 /// to the first: `_is_open` goes after the listener.
 async fn accept(
     _is_open: SyncSender<()>,
-    listener: TcpListener,
+    listener: Listener,
     places: Arc<Semaphore>,
-    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    serve: impl Fn(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
     let mut refused: Option<Instant> = None;
     // An error means that the semaphore is closed, which it never is.
@@ -185,6 +192,17 @@ async fn accept(
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Binds a connection to the calling thread's runtime.
+fn adopt(stream: std::net::TcpStream) -> Option<TcpStream> {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            tracing::error!(%error, "cannot watch a connection: it is closed");
+            None
         }
     }
 }

@@ -15,7 +15,6 @@ use mesh_model::{NetworkMode, ResourceName, Workload};
 use mesh_runtime::drain::Drain;
 use mesh_runtime::readiness::Condition;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 
 use super::attachment::{self, Found, Waiting};
 use super::listeners::{self, ListenError, Listeners};
@@ -23,6 +22,7 @@ use crate::capture::{CaptureError, Enrolment};
 use crate::flow::context::Context;
 use crate::identity::tls::Shown;
 use crate::local::LocalWorkload;
+use crate::net::cores::Cores;
 use crate::net::namespace::Namespace;
 
 /// Pause between two looks at the cgroups: how long a workload that has just come may wait for its enrolment, and
@@ -64,7 +64,7 @@ pub struct Manager {
     /// Handles.
     pub context: Arc<Context>,
     /// Runs the connections.
-    pub runtime: Handle,
+    pub cores: Cores,
     /// Mount point of the cgroup v2 hierarchy.
     pub hierarchy: PathBuf,
     /// Met after the first pass with a configuration.
@@ -247,7 +247,7 @@ impl Manager {
                 let shown = Shown::One(workload.identity.clone());
                 Some(listeners::open(
                     &self.context,
-                    &self.runtime,
+                    &self.cores,
                     &namespace,
                     shown,
                     Some(&local.drain),
@@ -256,7 +256,7 @@ impl Manager {
             NetworkMode::Host => {
                 if state.host.is_none() {
                     let shown = Shown::HostNetwork;
-                    let opened = listeners::open(&self.context, &self.runtime, &namespace, shown, None)?;
+                    let opened = listeners::open(&self.context, &self.cores, &namespace, shown, None)?;
                     state.host = Some((Arc::clone(&namespace), opened));
                 }
                 None

@@ -1,13 +1,12 @@
 //! Connections to endpoints that speak HTTP, kept for the next request.
 //!
-//! A connection belongs to one source workload and one endpoint, so that it never carries another identity's requests.
-//! It goes with either of them, after a time without requests, and when the node stops.
+//! A connection belongs to one source workload and one endpoint, so that it never carries another identity's requests,
+//! and to one of the data plane's threads, so that a request stays on its own. It goes with any of them, after a time without requests, and when the node stops.
 
 mod http1;
 mod http2;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -26,10 +25,9 @@ use crate::flow::context::Context;
 use crate::flow::failure::Failure;
 use crate::hbone::pool::Departure;
 use crate::local::LocalWorkload;
+use crate::net::cores;
 use crate::resilience::{Backend, EndpointState, Overflow};
 
-/// Parts of the table, so that cores seldom meet at one lock.
-const SHARDS: usize = 16;
 /// How long a connection is kept without a request. Shorter than most servers keep theirs, so that seldom a request
 /// meets one that is being closed.
 const IDLE: Duration = Duration::from_secs(55);
@@ -44,11 +42,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// All connections to endpoints.
 #[derive(Debug)]
 pub struct Upstreams {
-    hasher: RandomState,
-    shards: [Mutex<HashMap<Key, Arc<Pair>>>; SHARDS],
+    shards: Box<[Shard]>,
     drain: Drain,
     is_swept: AtomicBool,
 }
+
+/// What one thread uses, on cache lines of its own. Another one looks in only to close what is idle.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<HashMap<Key, Arc<Pair>>>);
 
 /// For whom a connection is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -125,11 +127,10 @@ pub struct Way {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// No connections yet. `drain` is the node's.
-    pub fn new(drain: Drain) -> Arc<Self> {
+    /// No connections yet. `threads` of them have requests to send; `drain` is the node's.
+    pub fn new(threads: usize, drain: Drain) -> Arc<Self> {
         Arc::new(Self {
-            hasher: RandomState::new(),
-            shards: Default::default(),
+            shards: (0..threads.max(1)).map(|_| Shard::default()).collect(),
             drain,
             is_swept: AtomicBool::new(false),
         })
@@ -158,8 +159,8 @@ impl Upstreams {
             source: Arc::as_ptr(wanted.local).addr(),
             endpoint: Arc::as_ptr(wanted.endpoint).addr(),
         };
-        let index = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
-        let mut pairs = self.shards[index].lock();
+        // In bounds: there is at least one.
+        let mut pairs = self.shards[cores::current() % self.shards.len()].0.lock();
         if let Some(pair) = pairs.get(&key) {
             return Arc::clone(pair);
         }
@@ -184,7 +185,7 @@ impl Upstreams {
         let pairs: Vec<Arc<Pair>> = self
             .shards
             .iter()
-            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+            .flat_map(|shard| shard.0.lock().values().cloned().collect::<Vec<_>>())
             .collect();
         pairs
             .iter()
@@ -195,7 +196,7 @@ impl Upstreams {
         for shard in &self.shards {
             // Connections are closed outside the lock.
             let mut closed = Vec::new();
-            shard.lock().retain(|_, pair| {
+            shard.0.lock().retain(|_, pair| {
                 if pair.is_over() {
                     closed.push(Arc::clone(pair));
                     return false;

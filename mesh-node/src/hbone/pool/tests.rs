@@ -151,6 +151,7 @@ impl Mesh {
                 source: 1,
                 peer,
                 expected,
+                core: 0,
             },
             endpoint,
         )
@@ -228,7 +229,7 @@ async fn streams_of_one_pair_share_a_connection() {
 async fn those_who_come_at_once_wait_for_one_handshake() {
     let mesh = Arc::new(Mesh::new(HboneConfig::default()));
     let server = mesh.serve("server").await;
-    let leases = futures::future::join_all((1..HOT_STREAMS).map(|_| mesh.lease(server.address))).await;
+    let leases = futures::future::join_all((0..8).map(|_| mesh.lease(server.address))).await;
     let first = leases[0].as_ref().unwrap();
     assert!(
         leases
@@ -242,28 +243,18 @@ async fn those_who_come_at_once_wait_for_one_handshake() {
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hot_pair_gets_further_connections_up_to_its_share() {
-    // Room for all streams in few connections, so that being hot is the only reason for more.
-    let mesh = Mesh::new(HboneConfig {
-        max_streams_per_connection: 10_000,
-        ..HboneConfig::default()
-    });
+#[tokio::test]
+async fn every_thread_has_a_connection_of_its_own() {
+    let mesh = Mesh::new(HboneConfig::default());
     let server = mesh.serve("server").await;
+    let (mut key, endpoint) = mesh.key(server.address);
     let mut leases = Vec::new();
-    let hot = u32::try_from(HOT_CONNECTIONS).unwrap();
-    let end = Instant::now() + DEADLINE;
-    // Each connection is opened by a lease that finds the others hot.
-    while server.connections.load(Ordering::SeqCst) < hot {
-        assert!(Instant::now() < end, "the pair does not get warm");
-        leases.push(mesh.lease(server.address).await.unwrap());
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for core in [0, 1, 1, 0] {
+        key.core = core;
+        leases.push(mesh.pool.lease(&key, &endpoint, &mesh.own).await.unwrap());
     }
-    for _ in 0..HOT_STREAMS {
-        leases.push(mesh.lease(server.address).await.unwrap());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(server.connections.load(Ordering::SeqCst), hot);
+    let is_same = |one: usize, other: usize| Arc::ptr_eq(&leases[one].tunnel, &leases[other].tunnel);
+    assert!(is_same(0, 3) && is_same(1, 2) && !is_same(0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
