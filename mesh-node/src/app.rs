@@ -25,7 +25,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
-use crate::capture::{Capture, Hierarchy, Ports, Settings};
+use crate::capture::{Capture, Hierarchy, Kernel, Ports, Settings};
 use crate::config::Config;
 use crate::control::Control;
 use crate::flow::context::Context;
@@ -285,11 +285,11 @@ impl Node {
     }
 }
 
-/// The data plane's handles.
-fn data_plane(
+/// The data plane's handles. Also for who measures it, without the rest of a node.
+pub fn data_plane(
     config: &Config,
     identities: &IdentityManager,
-    capture: Arc<Capture>,
+    capture: Arc<dyn Kernel>,
     drain: Drain,
 ) -> Arc<Context> {
     let IdentityManager {
