@@ -1,11 +1,13 @@
 //! `cargo xtask build`: the binaries, with the kernel programs inside mesh-node.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::command;
 use crate::setup::{self, Purpose};
+use crate::{command, workspace};
 
 /// A cold release build takes some minutes on two cores.
 const DEADLINE: Duration = Duration::from_mins(40);
@@ -26,26 +28,30 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::ensure(Purpose::Build)?;
-    build(!arguments.debug)
+    build(if arguments.debug { "dev" } else { "release" }, |_| ())
 }
 
 /// Builds the release binaries, when anything changed.
 pub(crate) fn release() -> Result<()> {
-    build(true)
+    build("release", |_| ())
 }
 
-fn build(release: bool) -> Result<()> {
-    let mut cargo = command::cargo(["build", "--locked", "--bins"]);
+/// Builds the binaries as a profiler wants them, and says where they are: as for a release, with frame pointers.
+pub(crate) fn profiling() -> Result<PathBuf> {
+    build("profiling", |cargo| {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Cforce-frame-pointers=yes");
+    })?;
+    Ok(workspace::target()?.join("profiling"))
+}
+
+fn build(profile: &str, change: impl FnOnce(&mut Command)) -> Result<()> {
+    let mut cargo = command::cargo(["build", "--locked", "--bins", "--profile", profile]);
     for package in PACKAGES {
         cargo.args(["--package", package]);
     }
-    if release {
-        cargo.arg("--release");
-    }
-    let what = if release {
-        "build the binaries (release)"
-    } else {
-        "build the binaries (debug)"
-    };
-    command::step(what, || command::run(&mut cargo, DEADLINE))
+    change(&mut cargo);
+    let name = if profile == "dev" { "debug" } else { profile };
+    command::step(&format!("build the binaries ({name})"), || {
+        command::run(&mut cargo, DEADLINE)
+    })
 }

@@ -3,6 +3,7 @@
 //! Owns the order of steps and what is shown of them. Decides nothing about the product, and compiles fast:
 //! whatever needs heavy crates is a binary of its own that a verb calls.
 
+mod bench;
 mod build;
 mod check;
 mod clean;
@@ -42,6 +43,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run test suites: all, or those named.
     Test(test::Arguments),
+    /// Measure what the mesh costs, beside a direct connection and beside Envoy.
+    Bench(bench::Arguments),
     /// Look for bytes that break a parser: every fuzz target, or those named.
     Fuzz(fuzz::Arguments),
     /// Check formatting, lints, layering, file sizes, generated code and licences.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Check => check::run(),
         Verb::Gen(arguments) => generate::run(&arguments),

@@ -7,6 +7,7 @@ mod apt;
 mod linker;
 mod need;
 mod toolchain;
+pub(crate) mod tools;
 
 use anyhow::{Result, bail};
 
@@ -19,13 +20,14 @@ const OBJECT: &str = "MESH_EBPF_OBJECT";
 const ROUNDS: usize = 3;
 const EXAMPLES: &str = "Examples:
   cargo xtask setup               # all that building, running and testing needs
-  cargo xtask setup --for build   # only what building needs";
+  cargo xtask setup --for build   # only what building needs
+  cargo xtask setup --for bench   # what cargo xtask bench needs, Envoy and oha included";
 
 /// What to prepare for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What to prepare for; each includes the ones before it
+    /// What to prepare for; each includes the ones before it, but for bench, which includes build and run
     #[arg(long = "for", value_enum, default_value_t = Purpose::Test)]
     purpose: Purpose,
 }
@@ -39,10 +41,27 @@ pub(crate) enum Purpose {
     Run,
     /// Run every check and test
     Test,
+    /// Run the benchmark
+    Bench,
+}
+
+impl Purpose {
+    /// Whether who is prepared for this is prepared for another.
+    fn includes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Bench, Self::Test) => false,
+            _ => other <= self,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure(arguments.purpose)?;
+    if arguments.purpose == Purpose::Bench {
+        tools::envoy()?;
+        tools::oha()?;
+        tools::inferno()?;
+    }
     println!("everything is there");
     Ok(())
 }
@@ -100,6 +119,13 @@ fn advice(missing: &[Need]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_measures_needs_no_test_and_the_other_way_round() {
+        assert!(Purpose::Bench.includes(Purpose::Run) && Purpose::Bench.includes(Purpose::Build));
+        assert!(!Purpose::Bench.includes(Purpose::Test) && !Purpose::Test.includes(Purpose::Bench));
+        assert!(Purpose::Test.includes(Purpose::Run) && !Purpose::Build.includes(Purpose::Run));
+    }
 
     #[test]
     fn advice_names_the_exact_commands() {

@@ -21,6 +21,8 @@ struct Program {
     name: &'static str,
     why: &'static str,
     purpose: Purpose,
+    /// Whether the bench needs it beside that.
+    is_for_bench: bool,
     packages: &'static [&'static [&'static str]],
 }
 
@@ -45,14 +47,15 @@ const PROGRAMS: &[Program] = &[
         &[&["util-linux"]],
     ),
     program("c++", "compiles the fuzzer", Purpose::Test, &[&["g++"]]),
-    program("curl", "a client for the tests", Purpose::Test, &[&["curl"]]),
-    program("wrk", "load for the tests", Purpose::Test, &[&["wrk"]]),
+    program("curl", "a client for the tests", Purpose::Test, &[&["curl"]]).and_bench(),
+    program("wrk", "load for the tests", Purpose::Test, &[&["wrk"]]).and_bench(),
     program(
         "h2load",
         "load over HTTP/2 for the tests",
         Purpose::Test,
         &[&["nghttp2-client"]],
-    ),
+    )
+    .and_bench(),
     program(
         "node",
         "servers and clients of HTTP for the tests",
@@ -64,7 +67,8 @@ const PROGRAMS: &[Program] = &[
         "a server for the tests",
         Purpose::Test,
         &[&["nginx-light"], &["nginx"]],
-    ),
+    )
+    .and_bench(),
     program(
         "redis-server",
         "a server for the tests",
@@ -167,6 +171,19 @@ const PROGRAMS: &[Program] = &[
         Purpose::Test,
         &[&["protobuf-compiler"]],
     ),
+    program("iperf3", "bulk for the bench", Purpose::Bench, &[&["iperf3"]]),
+    program(
+        "python3",
+        "installs Envoy for the bench",
+        Purpose::Bench,
+        &[&["python3", "python3-venv"]],
+    ),
+    program(
+        "perf",
+        "profiles for the bench",
+        Purpose::Bench,
+        &[&["linux-perf"], &["linux-tools-common", "linux-tools-generic"]],
+    ),
 ];
 
 /// Files that must be there, why, and the package that gives each.
@@ -209,7 +226,19 @@ const fn program(
         name,
         why,
         purpose,
+        is_for_bench: false,
         packages,
+    }
+}
+
+impl Program {
+    const fn and_bench(mut self) -> Self {
+        self.is_for_bench = true;
+        self
+    }
+
+    fn is_for(&self, purpose: Purpose) -> bool {
+        purpose.includes(self.purpose) || (self.is_for_bench && purpose == Purpose::Bench)
     }
 }
 
@@ -217,7 +246,7 @@ const fn program(
 pub(super) fn missing(purpose: Purpose) -> Vec<Need> {
     let mut needs: Vec<Need> = PROGRAMS
         .iter()
-        .filter(|program| program.purpose <= purpose && command::find(program.name).is_none())
+        .filter(|program| program.is_for(purpose) && command::find(program.name).is_none())
         .map(|program| Need::new(program.name, program.why, program.packages))
         .collect();
     if purpose == Purpose::Test {

@@ -1,0 +1,147 @@
+//! h2load (nghttp2): HTTP/2 in a closed loop, with one thread.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Load, Outcome};
+use crate::plan::Size;
+
+pub(super) fn arguments(load: &Load, size: Size, streams: u32, seconds: u32) -> Vec<String> {
+    vec![
+        "-t1".to_owned(),
+        format!("-c{}", load.connections),
+        format!("-m{streams}"),
+        format!("-D{seconds}"),
+        "-T5".to_owned(),
+        load.url(size),
+    ]
+}
+
+pub(super) fn run(load: &Load, size: Size, streams: u32, seconds: u32) -> Result<Outcome> {
+    let mut program = load.from.program("h2load")?;
+    // A line for each request costs a system call: only where requests are few, and the median is wanted.
+    let log = (load.connections * streams == 1).then(|| load.file("h2load.tsv"));
+    if let Some(log) = &log {
+        if log.exists() {
+            fs::remove_file(log).with_context(|| format!("remove {}", log.display()))?;
+        }
+        program = program.arg("--log-file").arg(log);
+    }
+    let program = program.args(arguments(load, size, streams, seconds));
+    let finished = program.run(Load::deadline(seconds))?.success()?;
+    let mut outcome = read(&finished.text()).with_context(|| load.command(seconds))?;
+    if let Some(log) = &log {
+        let text = fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
+        outcome.latencies.extend(percentiles(&text));
+    }
+    Ok(outcome)
+}
+
+fn read(text: &str) -> Result<Outcome> {
+    let said = || format!("h2load said:\n{text}");
+    let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+    let numbers = |line: &str| -> Vec<f64> {
+        line.split(|other: char| !other.is_ascii_digit())
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    let finished = line("finished in ").with_context(said)?;
+    let rate = finished
+        .split(", ")
+        .nth(1)
+        .and_then(|part| part.strip_suffix(" req/s"));
+    let rate: f64 = rate.with_context(said)?.parse()?;
+    // total, started, done, succeeded, failed, errored, timeout
+    let requests = numbers(line("requests: ").with_context(said)?);
+    let statuses = numbers(line("status codes: ").with_context(said)?);
+    ensure!(requests.len() == 7 && statuses.len() == 8, said());
+    let (done, succeeded) = (requests[2], requests[3]);
+    let is_clean = requests[4..].iter().all(|count| *count == 0.0);
+    // "N 2xx, N 3xx, N 4xx, N 5xx": the numbers of the names stand between those of the answers.
+    let others = [2, 4, 6].iter().any(|at| statuses[*at] != 0.0);
+    ensure!(
+        is_clean && !others && (done - succeeded).abs() < 0.5,
+        "requests failed: figures with errors in them mean nothing; see the proxies' logs; {}",
+        said()
+    );
+    let mean = line("time for request: ").and_then(|line| line.split_whitespace().nth(2));
+    let mean = mean.and_then(microseconds).with_context(said)?;
+    Ok(Outcome {
+        count: succeeded,
+        rate,
+        latencies: vec![("mean", mean)],
+    })
+}
+
+/// `47us`, `5.26ms`, `1.20s`.
+fn microseconds(text: &str) -> Option<f64> {
+    [("us", 1.0), ("ms", 1e3), ("s", 1e6)]
+        .iter()
+        .find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
+}
+
+/// Of a log's lines "start, status, microseconds".
+fn percentiles(log: &str) -> Vec<(&'static str, f64)> {
+    let mut all: Vec<u32> = log
+        .lines()
+        .filter_map(|line| line.split('\t').nth(2)?.parse().ok())
+        .collect();
+    all.sort_unstable();
+    let at = |per_mille: usize| {
+        let place = (all.len() * per_mille / 1000).min(all.len().saturating_sub(1));
+        all.get(place).copied().map(f64::from)
+    };
+    [("p50", 500), ("p99", 990), ("p99.9", 999)]
+        .into_iter()
+        .filter_map(|(name, per_mille)| Some((name, at(per_mille)?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "\nfinished in 3.00s, 41234.33 req/s, 45.67MB/s
+requests: 123703 total, 123735 started, 123703 done, 123703 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 123703 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 137.01MB (143663648) total, 2.36MB (2474060) headers (space savings 95.15%), 120.80MB (126671872) data
+                     min         max         mean         sd        +/- sd
+time for request:      141us      5.26ms       771us       113us    88.06%
+time for connect:       96us       712us       377us       180us    59.38%
+";
+
+    #[test]
+    fn reads_the_report() {
+        let outcome = read(SAID).unwrap();
+        assert_eq!(outcome.count.to_bits(), 123_703_f64.to_bits());
+        assert_eq!(outcome.rate.to_bits(), 41234.33_f64.to_bits());
+        assert_eq!(outcome.latencies, [("mean", 771.0)]);
+    }
+
+    #[test]
+    fn refuses_a_run_with_any_error() {
+        for (right, wrong) in [
+            ("0 failed", "2 failed"),
+            ("0 errored", "2 errored"),
+            ("0 timeout", "2 timeout"),
+            ("123703 2xx, 0 3xx", "123701 2xx, 2 3xx"),
+            ("0 5xx", "2 5xx"),
+            ("123703 succeeded", "123701 succeeded"),
+        ] {
+            assert!(read(&SAID.replace(right, wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn reads_times_of_every_unit_and_percentiles_of_the_log() {
+        let times: Vec<_> = ["47us", "5.5ms", "2s", "x"].map(microseconds).to_vec();
+        assert_eq!(times, [Some(47.0), Some(5500.0), Some(2e6), None]);
+        let log: Vec<String> = (1..=1000).map(|at| format!("1\t200\t{at}")).collect();
+        assert_eq!(
+            percentiles(&log.join("\n")),
+            [("p50", 501.0), ("p99", 991.0), ("p99.9", 1000.0)]
+        );
+        assert_eq!(percentiles(""), []);
+    }
+}

@@ -1,0 +1,67 @@
+//! What stands behind the proxies: servers that we did not write.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use mesh_harness::{Process, Workload};
+
+use crate::load;
+use crate::plan::{Named as _, Size};
+
+/// HTTP/1.1 of nginx.
+pub const HTTP1_PORT: u16 = 8080;
+/// HTTP/2 without TLS of nginx.
+pub const HTTP2_PORT: u16 = 8081;
+/// nginx reads its configuration and listens within milliseconds; loaded machines get the rest.
+const START: Duration = Duration::from_secs(20);
+
+/// nginx with one worker: files of every size, kept open, no access log, connections that last.
+pub fn nginx(workload: &Workload, folder: &Path) -> Result<Process> {
+    let home = folder.join(format!("nginx-{}", workload.name));
+    let files = home.join("html");
+    for &size in Size::ALL {
+        let file = load::file_of(&files, size);
+        let parent = file.parent().context("a file without a folder")?;
+        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        fs::write(&file, vec![b'x'; size.bytes()]).with_context(|| format!("write {}", file.display()))?;
+    }
+    let path = home.display();
+    let mut scratch = String::new();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        writeln!(scratch, "{kind}_temp_path {path}/{kind};")?;
+    }
+    let config = format!(
+        "daemon off; master_process off; worker_rlimit_nofile 19000; pid {path}/pid;\n\
+         error_log stderr warn;\n\
+         events {{ worker_connections 15000; }}\n\
+         http {{\n{scratch}\naccess_log off; sendfile on; tcp_nopush on;\n\
+         keepalive_timeout 600s; keepalive_requests 100000000; http2_max_concurrent_streams 1024;\n\
+         open_file_cache max=100 inactive=1h; open_file_cache_valid 1h;\n\
+         server {{\n\
+         listen 0.0.0.0:{HTTP1_PORT} backlog=4096; listen [::]:{HTTP1_PORT} ipv6only=on backlog=4096;\n\
+         listen 0.0.0.0:{HTTP2_PORT} http2 backlog=4096; listen [::]:{HTTP2_PORT} http2 ipv6only=on backlog=4096;\n\
+         root {};\n\
+         }} }}\n",
+        files.display()
+    );
+    let file = home.join("nginx.conf");
+    fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
+    let program = workload
+        .place
+        .program("nginx")?
+        .arg("-p")
+        .arg(&home)
+        .arg("-c")
+        .arg(&file);
+    listening(workload, HTTP1_PORT, program.args(["-e", "stderr"]).spawn()?)
+}
+
+fn listening(workload: &Workload, port: u16, process: Process) -> Result<Process> {
+    match workload.place.wait_listening(port, START) {
+        Ok(()) => Ok(process),
+        Err(error) => Err(error.context(format!("{}: {}", process.name(), process.log_tail()))),
+    }
+}
