@@ -1,8 +1,9 @@
 //! `cgroup/connect4` and `cgroup/connect6`: decide about a connect and rewrite it to the proxy.
 //!
 //! The order of the checks is the contract: not TCP passes, the mesh's ports are refused whatever the address, then
-//! loopback, excluded ports and networks pass, then the workload must be known and the namespace its own. A connect that
-//! the hook of an enrolled cgroup below has rewritten a moment ago passes as it is.
+//! loopback, excluded ports and networks pass, then the workload must be known and the namespace its own. What the node
+//! has granted goes straight to an endpoint ([`crate::direct`]), all else to the proxy. A connect that the hook of an
+//! enrolled cgroup below has rewritten a moment ago passes as it is.
 //! Caller: the kernel, before routing, with the socket's owner as the current task.
 
 use aya_ebpf::{
@@ -14,8 +15,9 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use aya_log_ebpf::{debug, warn};
-use mesh_abi::{Address, Counter, MAX_CGROUP_DEPTH, NetPort, Original, WorkloadEntry};
+use mesh_abi::{Address, Counter, GrantEndpoint, MAX_CGROUP_DEPTH, NetPort, Original, WorkloadEntry};
 
+use crate::direct::{self, Client};
 use crate::maps::{EXCLUDED_NETS, EXCLUDED_PORTS, ORIGINALS, SETTINGS, WORKLOADS, count};
 
 /// `IPPROTO_TCP`.
@@ -32,16 +34,18 @@ enum Verdict {
     Pass(Counter),
     Deny(Counter),
     Capture(&'static WorkloadEntry, NetPort),
+    /// Straight to an endpoint.
+    Direct(&'static WorkloadEntry, GrantEndpoint),
 }
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4_redirect(ctx: SockAddrContext) -> i32 {
     let destination = Address::from_v4_word(read(&ctx, |sa| unsafe { &raw const (*sa).user_ip4 }));
-    let (target, port) = match capture(&ctx, destination) {
-        Ok(captured) => captured,
+    let (target, port) = match redirect(&ctx, destination) {
+        Ok(redirected) => redirected,
         Err(code) => return code,
     };
-    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip4 }, target.v4.v4_word());
+    write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip4 }, target.v4_word());
     write(
         &ctx,
         |sa| unsafe { &raw mut (*sa).user_port },
@@ -59,17 +63,11 @@ pub fn connect6_redirect(ctx: SockAddrContext) -> i32 {
         read(&ctx, |sa| unsafe { &raw const (*sa).user_ip6[3] }),
     ];
     let destination = Address::from_v6_words(words);
-    let (target, port) = match capture(&ctx, destination) {
-        Ok(captured) => captured,
+    let (target, port) = match redirect(&ctx, destination) {
+        Ok(redirected) => redirected,
         Err(code) => return code,
     };
-    // ::ffff:a.b.c.d leaves as IPv4, so it must reach the listener by IPv4 too.
-    let words = if destination.is_v4_mapped() {
-        target.v4
-    } else {
-        target.v6
-    }
-    .v6_words();
+    let words = target.v6_words();
     write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[0] }, words[0]);
     write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[1] }, words[1]);
     write(&ctx, |sa| unsafe { &raw mut (*sa).user_ip6[2] }, words[2]);
@@ -96,17 +94,23 @@ fn write(ctx: &SockAddrContext, field: impl Fn(*mut bpf_sock_addr) -> *mut u32, 
     unsafe { core::ptr::write_volatile(field(ctx.sock_addr), value) }
 }
 
-/// Decides, remembers the original destination and counts. `Err` holds the hook's return value.
+/// Decides, remembers the original destination and counts. Gives where the connect goes, in the family that it asked for;
+/// `Err` holds the hook's return value.
 #[inline(always)]
-fn capture(ctx: &SockAddrContext, destination: Address) -> Result<(&'static WorkloadEntry, NetPort), i32> {
+fn redirect(ctx: &SockAddrContext, destination: Address) -> Result<(Address, NetPort), i32> {
     if read(ctx, |sa| unsafe { &raw const (*sa).protocol }) != TCP {
         count(Counter::PassedProtocol);
         return Err(PASS);
     }
     let port = NetPort::from_user_port(read(ctx, |sa| unsafe { &raw const (*sa).user_port }));
     let verdict = decide(ctx, destination, port);
-    let (workload, outbound) = match verdict {
-        Verdict::Capture(workload, outbound) => (workload, outbound),
+    let (workload, target, direct) = match verdict {
+        // ::ffff:a.b.c.d leaves as IPv4, so it must reach the listener by IPv4 too.
+        Verdict::Capture(workload, outbound) if destination.is_v4_mapped() => {
+            (workload, (workload.v4, outbound), 0)
+        }
+        Verdict::Capture(workload, outbound) => (workload, (workload.v6, outbound), 0),
+        Verdict::Direct(workload, endpoint) => (workload, (endpoint.address, endpoint.port), 1),
         Verdict::Done => return Err(PASS),
         Verdict::Pass(counter) => {
             forget(ctx);
@@ -133,25 +137,33 @@ fn capture(ctx: &SockAddrContext, destination: Address) -> Result<(&'static Work
         pending: 1,
         slot: workload.slot,
         generation: workload.generation,
-        pad: 0,
+        direct,
     };
     // SAFETY: the map is ours and the socket is the context's.
     let stored = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
     if stored.is_null() {
+        if direct != 0 {
+            direct::give_back(ctx);
+        }
         count(Counter::DeniedStorage);
         return Err(DENY);
     }
     // SAFETY: not null. A socket that connects again had an older value: the helper does not overwrite it.
     unsafe { *stored = original };
-    count(Counter::Captured);
+    count(if direct == 0 {
+        Counter::Captured
+    } else {
+        Counter::Direct
+    });
     debug!(
         ctx,
-        "captured {:i}:{} of slot {}",
+        "captured {:i}:{} of slot {} direct {}",
         destination.octets(),
         port.to_host(),
-        original.slot
+        original.slot,
+        direct
     );
-    Ok((workload, outbound))
+    Ok(target)
 }
 
 #[inline(always)]
@@ -162,10 +174,16 @@ fn decide(ctx: &SockAddrContext, destination: Address, port: NetPort) -> Verdict
     if !settings.is_set() {
         return Verdict::Deny(Counter::DeniedUnset);
     }
-    if settings.is_mesh_port(port) {
-        if port == settings.outbound && is_pending(ctx) {
-            return Verdict::Done;
+    match pending(ctx) {
+        Some(original) if original.direct != 0 => {
+            if direct::is_granted(ctx, destination, port) {
+                return Verdict::Done;
+            }
         }
+        Some(_) if port == settings.outbound => return Verdict::Done,
+        _ => {}
+    }
+    if settings.is_mesh_port(port) {
         return Verdict::Deny(Counter::DeniedMeshPort);
     }
     if destination.is_loopback() || destination.is_unspecified() {
@@ -178,19 +196,22 @@ fn decide(ctx: &SockAddrContext, destination: Address, port: NetPort) -> Verdict
     if EXCLUDED_NETS.get(Key::new(128, destination)).is_some() {
         return Verdict::Pass(Counter::PassedNetwork);
     }
-    let Some(workload) = workload() else {
+    let Some(client) = workload() else {
         return Verdict::Deny(Counter::DeniedUnknown);
     };
     // SAFETY: the helper takes the context.
-    if unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } != workload.netns_cookie {
+    if unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } != client.entry.netns_cookie {
         return Verdict::Deny(Counter::DeniedNamespace);
     }
-    Verdict::Capture(workload, settings.outbound)
+    match direct::grant(ctx, settings, client, destination, port) {
+        Some(endpoint) => Verdict::Direct(client.entry, endpoint),
+        None => Verdict::Capture(client.entry, settings.outbound),
+    }
 }
 
 /// The deepest enrolled cgroup of the current task: containers sit in children of the enrolled one.
 #[inline(always)]
-fn workload() -> Option<&'static WorkloadEntry> {
+fn workload() -> Option<Client> {
     let mut found = None;
     let mut level = 1;
     while level <= MAX_CGROUP_DEPTH {
@@ -202,19 +223,19 @@ fn workload() -> Option<&'static WorkloadEntry> {
         // SAFETY: the node replaces an entry as a whole; a reader sees the old or the new one, and an entry of the
         // preallocated map is not freed while a program runs.
         if let Some(entry) = unsafe { WORKLOADS.get(id) } {
-            found = Some(entry);
+            found = Some(Client { cgroup: id, entry });
         }
         level += 1;
     }
     found
 }
 
-/// Whether this very connect was rewritten by another instance of the hook. A socket whose connect failed before its
-/// flow was published looks the same: should it connect to the proxy itself, it gets where it wanted to go at first.
+/// What another instance of the hook has noted of this very connect. A socket whose connect failed before its flow was
+/// published looks the same: should it connect to where it was sent, it gets where it wanted to go at first.
 #[inline(always)]
-fn is_pending(ctx: &SockAddrContext) -> bool {
+fn pending(ctx: &SockAddrContext) -> Option<&Original> {
     // SAFETY: the map is ours; the storage lives as long as the socket.
-    unsafe { ORIGINALS.get_ptr_mut(ctx).as_ref() }.is_some_and(|original| original.pending != 0)
+    unsafe { ORIGINALS.get_ptr_mut(ctx).as_ref() }.filter(|original| original.pending != 0)
 }
 
 /// A socket that was captured before and now goes elsewhere must not be published again.

@@ -13,6 +13,7 @@
 #![expect(unreachable_pub, reason = "the attribute macros export what they expand")]
 
 mod connect;
+mod direct;
 mod maps;
 mod peer;
 mod sockops;

@@ -2,7 +2,8 @@
 //!
 //! A flow is withdrawn when its connection ends before the proxy could accept it (refused, reset): otherwise another
 //! process that gets the same source port would be taken for the workload. Not after an orderly close, which may
-//! precede the proxy's accept: then the proxy takes the entry as usual.
+//! precede the proxy's accept: then the proxy takes the entry as usual. Connections past the proxy are followed by
+//! [`crate::direct`].
 
 use aya_ebpf::{
     bindings::{
@@ -16,6 +17,7 @@ use aya_ebpf::{
 use aya_log_ebpf::{trace, warn};
 use mesh_abi::{Address, Counter, FlowKey, NetPort, Original, ProxyFlowKey};
 
+use crate::direct;
 use crate::maps::{FLOWS, ORIGINALS, PROXY_FLOWS, count};
 
 /// `AF_INET`.
@@ -29,7 +31,7 @@ const DONE: u32 = 0;
 pub fn sockops_workload(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => publish(&ctx),
-        BPF_SOCK_OPS_STATE_CB => withdraw(&ctx),
+        BPF_SOCK_OPS_STATE_CB => changed(&ctx),
         _ => {}
     }
     DONE
@@ -82,6 +84,10 @@ fn publish(ctx: &SockOpsContext) {
     unsafe { (*stored).pending = 0 };
     let Some(source) = local(ctx) else { return };
     let port = NetPort::from_ops_local(ctx.local_port());
+    if original.direct != 0 {
+        direct::connecting(ctx, source, port, watch(ctx).is_ok());
+        return;
+    }
     let key = FlowKey::new(original.netns_cookie, source, port);
     if FLOWS.insert(key, original.flow(), 0).is_err() {
         count(Counter::FlowFailed);
@@ -104,7 +110,19 @@ fn publish(ctx: &SockOpsContext) {
 }
 
 #[inline(always)]
-fn withdraw(ctx: &SockOpsContext) {
+fn changed(ctx: &SockOpsContext) {
+    let Some(stored) = original(ctx) else { return };
+    // SAFETY: the storage lives as long as the socket.
+    let (is_direct, netns_cookie) = unsafe { ((*stored).direct != 0, (*stored).netns_cookie) };
+    if is_direct {
+        direct::changed(ctx);
+    } else {
+        withdraw(ctx, netns_cookie);
+    }
+}
+
+#[inline(always)]
+fn withdraw(ctx: &SockOpsContext, netns_cookie: u64) {
     if ctx.arg(1) != BPF_TCP_CLOSE {
         return;
     }
@@ -112,9 +130,6 @@ fn withdraw(ctx: &SockOpsContext) {
         BPF_TCP_SYN_SENT | BPF_TCP_SYN_RECV | BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT => {}
         _ => return,
     }
-    let Some(stored) = original(ctx) else { return };
-    // SAFETY: the storage lives as long as the socket.
-    let netns_cookie = unsafe { (*stored).netns_cookie };
     let Some(source) = local(ctx) else { return };
     let key = FlowKey::new(netns_cookie, source, NetPort::from_ops_local(ctx.local_port()));
     // Usually the proxy has taken it.

@@ -393,7 +393,8 @@ fn write_settings(maps: &Path, ports: Ports) -> Result<u32, CaptureError> {
         outbound: NetPort::from_host(ports.outbound),
         inbound: NetPort::from_host(ports.inbound),
         hbone: NetPort::from_host(ports.hbone),
-        pad: 0,
+        pad: [0; 3],
+        direct_until: 0,
     };
     map.insert(&0, &settings)?;
     Ok(settings.generation)

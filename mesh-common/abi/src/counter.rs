@@ -34,11 +34,17 @@ pub enum Counter {
     ProxyFlowPublished,
     /// Connections of the proxy itself that could not be noted.
     ProxyFlowFailed,
+    /// Connections that went straight to an endpoint, past the proxy.
+    Direct,
+    /// Connections that were rewritten to the proxy although they might have gone straight: the table of those is full.
+    DirectFull,
+    /// Ends of connections past the proxy that found no room in the ring; the node finds them in the table.
+    DirectUntold,
 }
 
 impl Counter {
     /// Every counter, in the order of the map, with the name under which metrics show it.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Captured, "captured"),
         (Self::PassedLoopback, "passed_loopback"),
         (Self::PassedProtocol, "passed_protocol"),
@@ -54,6 +60,9 @@ impl Counter {
         (Self::FlowWithdrawn, "flow_withdrawn"),
         (Self::ProxyFlowPublished, "proxy_flow_published"),
         (Self::ProxyFlowFailed, "proxy_flow_failed"),
+        (Self::Direct, "direct"),
+        (Self::DirectFull, "direct_full"),
+        (Self::DirectUntold, "direct_untold"),
     ];
 
     /// Slots of the map: room to append without a new layout.

@@ -19,8 +19,8 @@ pub struct Original {
     pub slot: u32,
     /// Generation of the workload's entry.
     pub generation: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// 1 when the socket went straight to an endpoint, 0 when it went to the proxy.
+    pub direct: u32,
 }
 
 /// Source address of a captured connection, as the proxy's accept sees it. The cookie is needed because
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(offset_of!(Original, pending), 26);
         assert_eq!(offset_of!(Original, slot), 28);
         assert_eq!(offset_of!(Original, generation), 32);
-        assert_eq!(offset_of!(Original, pad), 36);
+        assert_eq!(offset_of!(Original, direct), 36);
 
         assert_eq!((size_of::<FlowKey>(), align_of::<FlowKey>()), (32, 8));
         assert_eq!(offset_of!(FlowKey, source), 8);
@@ -145,7 +145,7 @@ mod tests {
             pending: 1,
             slot: 3,
             generation: 9,
-            pad: 0,
+            direct: 0,
         };
         let flow = original.flow();
         assert_eq!(

@@ -4,12 +4,12 @@
 use core::mem::size_of;
 
 use crate::{
-    Address, CidrKey, Counter, FlowKey, FlowValue, MAX_WORKLOADS, NetPort, Original, ProxyFlowKey, Settings,
-    WorkloadEntry,
+    Address, CidrKey, Counter, DirectFlow, FlowKey, FlowValue, Grant, GrantKey, MAX_WORKLOADS, NetPort,
+    Original, ProxyFlowKey, Settings, WorkloadEntry,
 };
 
 /// Version of everything in this crate that outlives a process: name of the folder of pins is `v<this>`.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the maps. The kernel keeps 15 characters of a name.
 pub mod map {
@@ -38,6 +38,16 @@ pub mod map {
     /// Counters. PERCPU_ARRAY of u64, indexed by [`Counter`](crate::Counter).
     /// Writer: every program. Reader: the node, for metrics.
     pub const COUNTERS: &str = "COUNTERS";
+    /// Where workloads may connect to without the proxy. HASH, [`GrantKey`](crate::GrantKey) -> [`Grant`](crate::Grant).
+    /// Writer: the node. Reader: connect hooks. Full: what is not in it goes to the proxy.
+    pub const GRANTS: &str = "GRANTS";
+    /// Connections past the proxy. HASH, socket cookie -> [`DirectFlow`](crate::DirectFlow).
+    /// Writers: connect hooks and sock_ops of workloads, from connect to close. Reader: the node.
+    /// Full: further ones go to the proxy.
+    pub const DIRECT: &str = "DIRECT";
+    /// What becomes of connections past the proxy. RINGBUF of [`DirectFlow`](crate::DirectFlow).
+    /// Writer: sock_ops of workloads. Reader: the node. Full: the entry stays in DIRECT, where the node finds it.
+    pub const DIRECT_EVENTS: &str = "DIRECT_EVENTS";
 }
 
 /// Names of the programs: hook and purpose.
@@ -81,6 +91,8 @@ pub enum MapKind {
     LpmTrie = 11,
     /// `BPF_MAP_TYPE_SK_STORAGE`
     SkStorage = 24,
+    /// `BPF_MAP_TYPE_RINGBUF`
+    RingBuf = 27,
 }
 
 /// What a map must look like; sizes in bytes.
@@ -94,7 +106,7 @@ pub struct MapLayout {
     pub key_size: u32,
     /// Size of a value.
     pub value_size: u32,
-    /// Number of entries; 0 where the kernel sets no bound.
+    /// Number of entries; 0 where the kernel sets no bound; of a ring, bytes.
     pub max_entries: u32,
 }
 
@@ -108,6 +120,13 @@ impl MapLayout {
     pub const MAX_FLOWS: u32 = 65_536;
     /// Entries of [`map::PROXY_FLOWS`]: more than a process has open files by default.
     pub const MAX_PROXY_FLOWS: u32 = 65_536;
+    /// Entries of [`map::GRANTS`]: pairs of workload and destination that talk to each other within one node.
+    pub const MAX_GRANTS: u32 = 4096;
+    /// Entries of [`map::DIRECT`].
+    pub const MAX_DIRECT: u32 = 65_536;
+    /// Bytes of [`map::DIRECT_EVENTS`]: some 7,500 events, of which a connection has two and the node takes in what there
+    /// are every tenth of a second.
+    pub const EVENT_BYTES: u32 = 1 << 20;
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "sizes of a few bytes")]
@@ -122,7 +141,7 @@ const fn layout<K, V>(name: &'static str, kind: MapKind, max_entries: u32) -> Ma
 }
 
 /// Every map that is pinned.
-pub const MAPS: [MapLayout; 8] = [
+pub const MAPS: [MapLayout; 11] = [
     layout::<u64, WorkloadEntry>(map::WORKLOADS, MapKind::Hash, MAX_WORKLOADS),
     layout::<u32, Settings>(map::SETTINGS, MapKind::Array, 1),
     layout::<NetPort, u8>(map::EXCLUDED_PORTS, MapKind::Hash, MapLayout::MAX_PORTS),
@@ -131,6 +150,9 @@ pub const MAPS: [MapLayout; 8] = [
     layout::<FlowKey, FlowValue>(map::FLOWS, MapKind::LruHash, MapLayout::MAX_FLOWS),
     layout::<ProxyFlowKey, u32>(map::PROXY_FLOWS, MapKind::LruHash, MapLayout::MAX_PROXY_FLOWS),
     layout::<u32, u64>(map::COUNTERS, MapKind::PerCpuArray, Counter::SLOTS),
+    layout::<GrantKey, Grant>(map::GRANTS, MapKind::Hash, MapLayout::MAX_GRANTS),
+    layout::<u64, DirectFlow>(map::DIRECT, MapKind::Hash, MapLayout::MAX_DIRECT),
+    layout::<(), ()>(map::DIRECT_EVENTS, MapKind::RingBuf, MapLayout::EVENT_BYTES),
 ];
 
 const _: () = assert!(size_of::<Address>() == 16 && size_of::<CidrKey>() == 20 && size_of::<NetPort>() == 2);
@@ -149,21 +171,24 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_layout_one() {
+    fn sizes_are_those_of_layout_two() {
         // A change here means a new LAYOUT_VERSION.
-        assert_eq!(LAYOUT_VERSION, 1);
+        assert_eq!(LAYOUT_VERSION, 2);
         let sizes = MAPS.map(|layout| (layout.key_size, layout.value_size));
         assert_eq!(
             sizes,
             [
                 (8, 48),
-                (4, 12),
+                (4, 24),
                 (2, 1),
                 (20, 1),
                 (4, 40),
                 (32, 28),
                 (48, 4),
-                (4, 8)
+                (4, 8),
+                (32, 652),
+                (8, 128),
+                (0, 0)
             ]
         );
         assert_eq!((align_of::<Address>(), align_of::<CidrKey>()), (4, 4));

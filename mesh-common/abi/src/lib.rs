@@ -13,12 +13,14 @@
 
 mod address;
 mod counter;
+mod direct;
 mod flow;
 mod layout;
 mod workload;
 
 pub use address::{Address, CidrKey, NetPort};
 pub use counter::Counter;
+pub use direct::{DirectFlow, Grant, GrantEndpoint, GrantKey, MAX_ENDPOINTS, PICKS};
 pub use flow::{FlowKey, FlowValue, Original, ProxyFlowKey};
 pub use layout::{LAYOUT_VERSION, MAPS, MapKind, MapLayout, map, program};
 pub use workload::{MAX_CGROUP_DEPTH, MAX_WORKLOADS, Settings, WorkloadEntry};

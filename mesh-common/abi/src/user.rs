@@ -1,7 +1,10 @@
 //! Lets the types cross into the maps from user space.
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
-use crate::{Address, CidrKey, FlowKey, FlowValue, NetPort, Original, ProxyFlowKey, Settings, WorkloadEntry};
+use crate::{
+    Address, CidrKey, DirectFlow, FlowKey, FlowValue, Grant, GrantKey, NetPort, Original, ProxyFlowKey,
+    Settings, WorkloadEntry,
+};
 
 macro_rules! pod {
     ($($name:ty),+) => {
@@ -15,8 +18,11 @@ macro_rules! pod {
 pod!(
     Address,
     CidrKey,
+    DirectFlow,
     FlowKey,
     FlowValue,
+    Grant,
+    GrantKey,
     NetPort,
     Original,
     ProxyFlowKey,

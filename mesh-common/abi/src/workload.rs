@@ -38,7 +38,10 @@ pub struct Settings {
     /// Where HBONE is taken.
     pub hbone: NetPort,
     /// Always zero.
-    pub pad: u16,
+    pub pad: [u16; 3],
+    /// Until when grants are in force, in ns of CLOCK_MONOTONIC. The node renews it all the time, so that what it granted
+    /// ends soon after it.
+    pub direct_until: u64,
 }
 
 impl Settings {
@@ -71,11 +74,12 @@ mod tests {
         assert_eq!(offset_of!(WorkloadEntry, slot), 40);
         assert_eq!(offset_of!(WorkloadEntry, generation), 44);
 
-        assert_eq!((size_of::<Settings>(), align_of::<Settings>()), (12, 4));
+        assert_eq!((size_of::<Settings>(), align_of::<Settings>()), (24, 8));
         assert_eq!(offset_of!(Settings, outbound), 4);
         assert_eq!(offset_of!(Settings, inbound), 6);
         assert_eq!(offset_of!(Settings, hbone), 8);
         assert_eq!(offset_of!(Settings, pad), 10);
+        assert_eq!(offset_of!(Settings, direct_until), 16);
     }
 
     #[test]
@@ -85,7 +89,8 @@ mod tests {
             outbound: NetPort::from_host(15001),
             inbound: NetPort::from_host(15006),
             hbone: NetPort::from_host(15008),
-            pad: 0,
+            pad: [0; 3],
+            direct_until: 0,
         };
         assert!(settings.is_set() && !Settings::default().is_set());
         for port in [15001, 15006, 15008] {
