@@ -7,6 +7,7 @@
 
 mod bpffs;
 mod cgroup;
+mod direct;
 mod error;
 mod flow;
 mod kernel;
@@ -32,6 +33,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub use cgroup::Hierarchy;
+pub use direct::{
+    DirectConnection, DirectEndpoint, DirectKey, DirectState, MAX_DIRECT_ENDPOINTS, MAX_DIRECT_GRANTS,
+};
 pub use error::CaptureError;
 pub use flow::Flow;
 pub use kernel::Kernel;
@@ -39,6 +43,7 @@ pub use object::object;
 
 use bpffs::Pins;
 use cgroup::ProxyCgroup;
+use direct::DirectTable;
 use flow::FlowTable;
 use log::LogReader;
 use map::KernelMap;
@@ -136,6 +141,7 @@ pub struct Capture {
 #[derive(Debug)]
 struct Parts {
     flows: FlowTable,
+    direct: DirectTable,
     workloads: KernelMap<u64, WorkloadEntry>,
     programs: Programs,
     generation: u32,
@@ -358,6 +364,7 @@ impl Parts {
         let generation = write_settings(&maps, settings.ports)?;
         let flows = FlowTable::open(&maps, generation)?;
         flows.clear()?;
+        let direct = DirectTable::open(&maps, generation)?;
         let workloads = KernelMap::open(&maps, name::WORKLOADS)?;
         let proxy = ProxyCgroup::prepare(hierarchy, settings.proxy_cgroup.as_deref(), &settings.node)?;
         let proxy_link = match links::attach_proxy(&proxy.path, &programs) {
@@ -369,6 +376,7 @@ impl Parts {
         };
         Ok(Self {
             flows,
+            direct,
             workloads,
             programs,
             generation,

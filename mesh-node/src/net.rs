@@ -4,6 +4,7 @@
 
 pub mod budget;
 pub mod cores;
+pub mod diag;
 pub mod io;
 pub mod namespace;
 pub mod side;

@@ -69,6 +69,11 @@ impl<K: Pod, V: Pod> KernelMap<K, V> {
         Ok(keys)
     }
 
+    /// The values at this moment, at most `limit`, in a few calls.
+    pub(super) fn values(&self, limit: u32) -> Result<Vec<V>, CaptureError> {
+        sys::map_values::<K, V>(self.fd.as_fd(), limit).map_err(|e| self.error("list", e))
+    }
+
     /// Removes every entry there is.
     pub(super) fn clear(&self, limit: u32) -> Result<usize, CaptureError> {
         let keys = self.keys(limit)?;

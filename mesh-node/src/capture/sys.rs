@@ -1,6 +1,9 @@
-//! The bpf(2) calls that aya does not offer in the form needed here, and SO_NETNS_COOKIE: the only unsafe code of
-//! capture. Owns no state; every call returns what the kernel said.
-#![expect(unsafe_code, reason = "bpf(2) and SO_NETNS_COOKIE have no safe wrapper")]
+//! The bpf(2) calls that aya does not offer in the form needed here, SO_NETNS_COOKIE and the programs' clock: the only
+//! unsafe code of capture. Owns no state; every call returns what the kernel said.
+#![expect(
+    unsafe_code,
+    reason = "bpf(2), SO_NETNS_COOKIE and the programs' clock have no safe wrapper"
+)]
 
 use std::{
     ffi::CString,
@@ -11,6 +14,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
 use aya::Pod;
@@ -27,6 +31,7 @@ enum Command {
     Get = 7,
     Info = 15,
     Take = 21,
+    LookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
@@ -39,6 +44,19 @@ struct Element {
     pad: u32,
     key: u64,
     value: u64,
+    flags: u64,
+}
+
+/// `union bpf_attr` for BPF_MAP_LOOKUP_BATCH.
+#[repr(C)]
+struct Batch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
     flags: u64,
 }
 
@@ -170,6 +188,56 @@ pub(super) fn map_next_key<K: Pod>(map: BorrowedFd<'_>, key: Option<&K>) -> io::
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The values of a hash map, at most `limit`; some of those that come or go meanwhile may be missing (Linux 5.6).
+pub(super) fn map_values<K: Pod, V: Pod>(map: BorrowedFd<'_>, limit: u32) -> io::Result<Vec<V>> {
+    let capacity = usize::try_from(limit).map_err(io::Error::other)?;
+    let mut keys = Vec::<K>::with_capacity(capacity);
+    let mut values = Vec::<V>::with_capacity(capacity);
+    let mut next = 0_u32;
+    let mut attr = Batch {
+        from: 0,
+        next: address(std::ptr::from_mut(&mut next)),
+        keys: address(keys.as_mut_ptr()),
+        values: address(values.as_mut_ptr()),
+        count: limit,
+        map: number(map),
+        element_flags: 0,
+        flags: 0,
+    };
+    match bpf(Command::LookupBatch, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        // That there are no more is told by the same error as that there is none.
+        _ => {
+            let count = usize::try_from(attr.count).map_err(io::Error::other)?;
+            // SAFETY: the kernel has filled so many, and no more than there is room for; V is plain data of the map's
+            // value size.
+            unsafe { values.set_len(count.min(capacity)) };
+            Ok(values)
+        }
+    }
+}
+
+/// A value as it lies in a ring; `None` when the size is another.
+pub(super) fn value<V: Pod>(bytes: &[u8]) -> Option<V> {
+    // SAFETY: plain data, of which there are as many bytes as it has.
+    (bytes.len() == size_of::<V>()).then(|| unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// CLOCK_MONOTONIC, which `bpf_ktime_get_ns` reads: time since the boot.
+pub(super) fn monotonic() -> io::Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call fills the value, which lives through it.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+    let nanos = u32::try_from(time.tv_nsec).map_err(io::Error::other)?;
+    Ok(Duration::new(seconds, nanos))
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
