@@ -10,6 +10,7 @@ mod clean;
 mod command;
 mod fuzz;
 mod generate;
+mod instructions;
 mod layers;
 mod run;
 mod setup;
@@ -45,6 +46,8 @@ enum Verb {
     Test(test::Arguments),
     /// Measure what the mesh costs, beside a direct connection and beside Envoy.
     Bench(bench::Arguments),
+    /// Count the instructions that a request costs, and hold them against the budget.
+    Instructions(instructions::Arguments),
     /// Look for bytes that break a parser: every fuzz target, or those named.
     Fuzz(fuzz::Arguments),
     /// Check formatting, lints, layering, file sizes, generated code and licences.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Instructions(arguments) => instructions::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Check => check::run(),
         Verb::Gen(arguments) => generate::run(&arguments),

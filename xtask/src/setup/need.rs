@@ -148,6 +148,12 @@ const PROGRAMS: &[Program] = &[
         &[&["tcpdump"]],
     ),
     program(
+        "valgrind",
+        "counts the instructions of a request",
+        Purpose::Test,
+        &[&["valgrind"]],
+    ),
+    program(
         "qemu-system-x86_64",
         "boots older kernels",
         Purpose::Test,
