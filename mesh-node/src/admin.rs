@@ -2,6 +2,7 @@
 //!
 //! Reads handles and changes nothing but the log filter. Answers hold no key.
 
+mod direct;
 mod resources;
 mod routes;
 mod stats;
@@ -12,7 +13,8 @@ use std::time::Instant;
 
 use http::StatusCode;
 use mesh_api::admin::{
-    CertificateStatus, ConnectionStatus, ControlStatus, NodeRoutes, ServiceStatus, Status, WorkloadStatus,
+    CertificateStatus, ConnectionStatus, ControlStatus, DirectStatus, NodeRoutes, ServiceStatus, Status,
+    WorkloadStatus,
 };
 use mesh_runtime::http_server::{Request, Response, Router};
 use mesh_runtime::logging::LogHandle;
@@ -52,6 +54,7 @@ struct Dump {
     routes: Vec<NodeRoutes>,
     certificates: Vec<CertificateStatus>,
     connections: Vec<ConnectionStatus>,
+    direct: DirectStatus,
 }
 
 // === impl Admin ===
@@ -79,6 +82,7 @@ impl Admin {
             .get("/routes", get(|admin| Response::json(&admin.routes())))
             .get("/stats", stats)
             .get("/connections", get(|admin| Response::json(&admin.connections())))
+            .get("/direct", get(|admin| Response::json(&admin.direct())))
             .get(
                 "/certificates",
                 get(|admin| Response::json(&admin.certificates())),
@@ -99,6 +103,7 @@ impl Admin {
             routes: self.routes(),
             certificates: self.certificates(),
             connections: self.connections(),
+            direct: self.direct(),
         }
     }
 

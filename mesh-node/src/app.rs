@@ -29,6 +29,7 @@ use crate::capture::{Capture, Hierarchy, Kernel, Ports, Settings};
 use crate::config::Config;
 use crate::control::Control;
 use crate::flow::context::Context;
+use crate::flow::direct::{self, Direct};
 use crate::flow::http::pool::Upstreams;
 use crate::flow::live::Live;
 use crate::flow::plan::Plans;
@@ -130,6 +131,7 @@ fn capture_settings(config: &Config) -> Settings {
 struct Node {
     config: Config,
     log: LogHandle,
+    capture: Arc<Capture>,
     context: Arc<Context>,
     cores: Cores,
     trigger: Trigger,
@@ -164,7 +166,8 @@ impl Node {
             metrics: Arc::clone(&metrics),
             provider,
         };
-        let context = data_plane(&config, &identities, capture, drain.clone());
+        let kernel = Arc::clone(&capture);
+        let context = data_plane(&config, &identities, kernel, drain.clone());
         registry
             .registry()
             .register_collector(Box::new(Arc::clone(&context.connections)));
@@ -196,6 +199,7 @@ impl Node {
         Ok(Self {
             config,
             log,
+            capture,
             context,
             cores,
             trigger,
@@ -258,6 +262,9 @@ impl Node {
         tasks.spawn("certificates", self.identities.run());
         let retention = config.metrics.series_retention;
         tasks.spawn("series", expiry::run(Arc::clone(&self.context), retention));
+        let is_wanted = config.capture.direct_connections;
+        let direct = direct::Keeper::new(Arc::clone(&self.context), self.capture, is_wanted);
+        tasks.spawn("connections past the proxy", direct.run());
         tasks.spawn("control plane", self.client.run(session));
         running.met();
         tracing::info!(node = %config.node.name, "started");
@@ -326,6 +333,7 @@ pub fn data_plane(
         access_log: AccessLog::new(access_log),
         store: Arc::clone(snapshot),
         capture,
+        direct: Arc::new(Direct::new([OUTBOUND_PORT, INBOUND_PORT, crate::hbone::PORT])),
         locals: Arc::new(Locals::default()),
         identities: Arc::clone(identities),
         tls,

@@ -124,6 +124,8 @@ pub struct CaptureConfig {
     pub exclude_cidrs: Vec<IpNet>,
     /// Whether capture stays in force when the process stops.
     pub on_stop: OnStop,
+    /// Whether connections within the node that the proxy need not carry go past it.
+    pub direct_connections: bool,
     /// How much the kernel programs log.
     pub kernel_log: KernelLog,
     /// The cgroup of the proxy itself, below the hierarchy's mount point or as a path within it; made if it is not there.
@@ -302,6 +304,7 @@ impl Default for CaptureConfig {
             exclude_ports: Vec::new(),
             exclude_cidrs: Vec::new(),
             on_stop: OnStop::Release,
+            direct_connections: true,
             kernel_log: KernelLog::Off,
             proxy_cgroup: None,
         }

@@ -5,6 +5,7 @@
 pub mod connect;
 pub mod context;
 pub mod detect;
+pub mod direct;
 pub mod failure;
 pub mod http;
 pub mod inbound;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use mesh_model::{Identity, NetworkMode, ResourceName, Workload};
@@ -34,6 +35,7 @@ pub struct LocalWorkload {
 #[derive(Debug, Default)]
 pub struct Locals {
     current: ArcSwap<Index>,
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -113,12 +115,18 @@ impl Locals {
         self.change(|index| index.remove(name));
     }
 
+    /// Counts the changes. Read before anything else: what is read then is as of this change, or newer.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     fn change(&self, change: impl Fn(&mut Index)) {
         self.current.rcu(|current| {
             let mut next = Index::clone(current);
             change(&mut next);
             next
         });
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added, so that a `meshctl` of one version reads a node of the next.
 
+mod direct;
 mod node_route;
 mod route;
 mod stats;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use direct::{DirectPair, DirectStatus};
 pub use node_route::{NodeRoutes, NodeRule};
 pub use route::{
     ConditionStatus, ParentStatus, PolicyStatus, PolicyTargetStatus, RouteReading, RouteReport, RouteStatus,
@@ -154,7 +156,7 @@ pub struct ConnectionStatus {
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID: the other side's, verified by mutual TLS or, on this node, by the kernel.
     pub peer: Option<String>,
-    /// `hbone`, `local` or `plaintext`.
+    /// `hbone`, `local`, `direct` or `plaintext`.
     pub transport: String,
     /// Bytes from the client to the server.
     pub sent_bytes: u64,

@@ -7,6 +7,7 @@ use mesh_model::NodeName;
 use mesh_runtime::drain::Drain;
 use tokio::sync::Semaphore;
 
+use super::direct::Direct;
 use super::http::pool::Upstreams;
 use super::live::Live;
 use super::plan::Plans;
@@ -36,6 +37,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// Where captured connections wanted to go, and who is captured.
     pub capture: Arc<dyn Kernel>,
+    /// What goes past the proxy.
+    pub direct: Arc<Direct>,
     /// The attached workloads.
     pub locals: Arc<Locals>,
     /// Certificates.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mesh_model::ResourceName;
 
+use super::direct::verdict::Reason;
 use crate::hbone::client::TunnelError;
 use crate::hbone::server::AcceptError;
 use crate::identity::IdentityUnavailable;
@@ -114,6 +115,9 @@ pub enum Failure {
     /// The workload was released, or the node stopped, while the connection was open.
     #[error("closed by this node: the workload was released, or the node stopped")]
     Released,
+    /// It went past the proxy, and may not any more.
+    #[error("closed by this node, so that it comes anew through the proxy: {0}")]
+    Withdrawn(Reason),
 }
 
 /// How opening a connection failed.
@@ -149,6 +153,7 @@ impl Failure {
             Failure::Broken { .. } => "broken",
             Failure::Idle(_) => "idle",
             Failure::Released => "released",
+            Failure::Withdrawn(_) => "withdrawn",
         }
     }
 

@@ -29,7 +29,7 @@ pub struct Connection {
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID.
     pub peer: String,
-    /// `hbone`, `local` or `plaintext`.
+    /// `hbone`, `local`, `direct` or `plaintext`.
     pub transport: &'static str,
     /// Bytes from the client to the server.
     pub sent: AtomicU64,

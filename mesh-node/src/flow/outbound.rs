@@ -283,6 +283,9 @@ impl Captured {
         report.endpoint = Some(opened.address);
         report.peer.clone_from(&opened.connected.peer);
         report.transport = opened.connected.transport;
+        if report.transport == "local" {
+            self.context.direct.note(self.local.slot, self.asked);
+        }
         let (sent, received) = report.open(&self.context);
         let (limit, moved) = (opened.idle, (sent.connection, received.connection));
         let quiet = async {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh_model::{ResourceName, RuleName};
 
@@ -33,7 +33,7 @@ pub struct Report {
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID; empty when it has proved none.
     pub peer: String,
-    /// `hbone`, `local` or `plaintext`; `http` when that differs from one request to the next; empty until it is known.
+    /// `hbone`, `local`, `direct` or `plaintext`; `http` when that differs from one request to the next; empty until it is known.
     pub transport: &'static str,
     started: Instant,
     open: Option<Open>,
@@ -72,6 +72,14 @@ impl Report {
             transport: "",
             started: Instant::now(),
             open: None,
+        }
+    }
+
+    /// A connection that began then, which the proxy does not carry.
+    pub fn begun(direction: &'static str, source: SocketAddr, started: Instant) -> Self {
+        Self {
+            started,
+            ..Self::new(direction, source)
         }
     }
 
@@ -136,6 +144,12 @@ impl Report {
 
     /// The connection is over: counts it and writes the access log.
     pub fn finish(self, context: &Context, result: Result<(), Failure>) {
+        let duration = self.started.elapsed();
+        self.finish_after(context, result, duration);
+    }
+
+    /// The same for one that lasted so long: what the proxy does not carry is told of later.
+    pub fn finish_after(self, context: &Context, result: Result<(), Failure>, duration: Duration) {
         let workload = name(self.workload.as_ref());
         let (mut sent, mut received) = (0, 0);
         if let Some(open) = &self.open {
@@ -160,7 +174,7 @@ impl Report {
             transport: self.transport,
             sent,
             received,
-            duration: self.started.elapsed(),
+            duration,
             failure: result
                 .err()
                 .map(|failure| (failure.reason(), failure.to_string())),

@@ -81,7 +81,7 @@ pub struct Entry<'a> {
     pub endpoint: Option<SocketAddr>,
     /// The peer's SPIFFE ID.
     pub peer: &'a str,
-    /// `hbone`, `local` or `plaintext`.
+    /// `hbone`, `local`, `direct` or `plaintext`.
     pub transport: &'static str,
     /// Bytes from the client to the server.
     pub sent: u64,

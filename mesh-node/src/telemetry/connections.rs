@@ -26,7 +26,7 @@ pub struct ConnectionLabels {
     pub service: String,
     /// The other workload's SPIFFE ID; empty when it has proved none.
     pub peer: String,
-    /// `hbone`, `local`, `plaintext` or `http`; empty when it did not come that far.
+    /// `hbone`, `local`, `direct`, `plaintext` or `http`; empty when it did not come that far.
     pub transport: &'static str,
 }
 
