@@ -3,31 +3,20 @@
 //! Says of every failure whether the request may have been executed.
 
 mod h2;
+mod http1;
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ::h2::RecvStream;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::h2::{Http2, http2};
+use self::http1::Receiving;
+pub use self::http1::{Cut, Http1, RequestHead, Upgraded, send_http1};
 use super::body::BodyError;
 use super::outgoing::Outgoing;
-
-/// Largest head of an answer, in bytes.
-const MAX_HEAD: usize = 256 * 1024;
-/// Headers of an answer.
-const MAX_HEADERS: usize = 256;
-
-/// An HTTP/1.1 connection that takes one request at a time.
-pub type Http1 = http1::SendRequest<Outgoing>;
 
 /// The body of an endpoint's answer.
 #[derive(Debug)]
@@ -35,7 +24,7 @@ pub struct AnswerBody(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Http1(Incoming),
+    Http1(Receiving),
     Http2 {
         stream: RecvStream,
         is_data_over: bool,
@@ -51,8 +40,8 @@ pub struct SendFailure {
     pub kind: FailureKind,
     /// The whole story.
     pub error: String,
-    /// The request, when not a byte of it was sent.
-    pub unsent: Option<Box<Request<Outgoing>>>,
+    /// The request's body, when not a byte of the request was sent.
+    pub unsent: Option<Outgoing>,
 }
 
 /// What may have happened to a request without an answer.
@@ -72,58 +61,6 @@ pub enum FailureKind {
     Client,
 }
 
-/// Makes a connection of bytes one of HTTP/1.1. The future is to be driven to its end.
-pub async fn http1<IO>(io: IO) -> Result<(Http1, impl Future<Output = ()> + Send), hyper::Error>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (send, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .handshake(TokioIo::new(io))
-        .await?;
-    let driver = async move {
-        // What broke a connection is told by the request that was on it.
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::trace!(%error, "connection to an endpoint broke");
-        }
-    };
-    Ok((send, driver))
-}
-
-/// Sends a request over HTTP/1.1. Its target is in origin form (or authority form for CONNECT), its Host set. `interim` is
-/// told of answers before the answer.
-pub async fn send_http1(
-    connection: &mut Http1,
-    mut request: Request<Outgoing>,
-    interim: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
-) -> Result<Response<AnswerBody>, SendFailure> {
-    hyper::ext::on_informational(&mut request, move |early| {
-        interim(early.status(), early.headers());
-    });
-    match connection.try_send_request(request).await {
-        Ok(response) => Ok(response.map(|body| AnswerBody(Kind::Http1(body)))),
-        Err(mut failure) => {
-            let unsent = failure.take_message().map(Box::new);
-            let error = failure.into_error();
-            let kind = if unsent.is_some() {
-                FailureKind::Unsent
-            } else if error.is_parse() {
-                FailureKind::Protocol
-            } else if error.is_user() {
-                FailureKind::Client
-            } else {
-                FailureKind::Closed
-            };
-            Err(SendFailure {
-                kind,
-                error: explain(&error),
-                unsent,
-            })
-        }
-    }
-}
-
 /// An error with its causes.
 fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -138,6 +75,24 @@ fn explain(error: &(dyn std::error::Error + 'static)) -> String {
 
 // === impl AnswerBody ===
 
+impl AnswerBody {
+    /// The connection of HTTP/1.1 that it came over, if that may serve another request.
+    pub fn reclaim(&mut self) -> Option<Box<Http1>> {
+        match &mut self.0 {
+            Kind::Http1(body) => body.reclaim(),
+            Kind::Http2 { .. } => None,
+        }
+    }
+
+    /// The connection of HTTP/1.1, for the protocol that it was upgraded to.
+    pub fn into_upgraded(self) -> Option<Upgraded> {
+        match self.0 {
+            Kind::Http1(body) => body.into_upgraded(),
+            Kind::Http2 { .. } => None,
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -147,10 +102,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Kind::Http1(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(context));
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)))
-            }
+            Kind::Http1(body) => body.poll_frame(context),
             Kind::Http2 {
                 stream, is_data_over, ..
             } => {

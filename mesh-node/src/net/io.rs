@@ -1,5 +1,7 @@
 //! A side of a connection as tokio's `AsyncRead` and `AsyncWrite`, for libraries that want those.
 
+mod pieces;
+
 use std::any::Any;
 use std::io;
 use std::pin::Pin;
@@ -10,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+pub use self::pieces::ReadSize;
 use super::side::{Side, stream_error};
 
 /// A side, read and written as a stream of bytes.

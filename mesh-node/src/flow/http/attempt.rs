@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::{EXPECT, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Body as _;
 use mesh_http::headers;
 use mesh_model::{Retry, RetryOn};
@@ -125,7 +125,7 @@ pub(super) async fn send(
                     return Ok((answer, lease));
                 }
                 exchange.attempt_over(outcome);
-                discard(exchange, answer.into_body(), lease).await;
+                discard(answer.into_body(), lease).await;
                 None
             }
             Err(failed) if failed.kind == Kind::Stale && stale < STALE_CONNECTIONS => {
@@ -162,14 +162,14 @@ pub(super) async fn send(
 
 /// Throws an answer away. A short one is read to its end, so that its connection stays: a backend that fails should not
 /// have to take a new one for each failure.
-async fn discard(exchange: &Exchange, body: AnswerBody, lease: Lease) {
+async fn discard(mut body: AnswerBody, lease: Lease) {
     let is_short = body.size_hint().upper().is_some_and(|most| most <= MAX_DISCARDED);
     if is_short
-        && let Ok(Some(())) = timeout(DISCARDING, mirror::read(body)).await
+        && let Ok(Some(())) = timeout(DISCARDING, mirror::read(&mut body)).await
         && let Lease::Http1(lease) = lease
-        && exchange.meter.is_request_read()
+        && let Some(connection) = body.reclaim()
     {
-        lease.give_back();
+        lease.give_back(connection);
     }
 }
 
@@ -268,14 +268,16 @@ async fn one(
     let is_tunnel = request.upgrade.is_some() || request.head.method == Method::CONNECT;
     let result = match spoken(backend.protocol(), request.head.version, is_tunnel) {
         Spoken::Http1 => {
-            let mut lease = upstreams
+            let (http1, lease) = upstreams
                 .http1(&wanted)
                 .await
                 .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way.transport);
             let is_reused = lease.is_reused;
-            let (outgoing, gate) = outgoing(request, Spoken::Http1)?;
-            match send_http1(&mut lease.connection, outgoing, early(gate, client)).await {
+            let (body, gate) = body(request);
+            let head = head::http1(&request.head, request.upgrade.as_ref(), &body);
+            let head = head.ok_or_else(Failed::unwritable)?;
+            match send_http1(http1, head, body, early(gate, client)).await {
                 Ok(answer) => Ok((answer, Lease::Http1(Box::new(lease)))),
                 Err(failure) => Err((failure, is_reused)),
             }
@@ -287,7 +289,8 @@ async fn one(
                 .map_err(|error| Failed::pool(&error))?;
             exchange.came_by(lease.way().transport);
             let is_reused = lease.is_reused;
-            let (outgoing, gate) = outgoing(request, Spoken::Http2)?;
+            let (body, gate) = body(request);
+            let outgoing = head::http2(&request.head, body).ok_or_else(Failed::unwritable)?;
             let guard = || connection.context.drain.guard();
             match lease.http2().send(outgoing, guard, early(gate, client)).await {
                 Ok(answer) => Ok((answer, Lease::Http2 { _place: lease })),
@@ -347,11 +350,8 @@ fn choose(
     })
 }
 
-/// The request in the form for one attempt, and the gate that its body waits at, when it does.
-fn outgoing(
-    request: &mut Sendable,
-    spoken: Spoken,
-) -> Result<(Request<Outgoing>, Option<Arc<Gate>>), Failed> {
+/// The body for one attempt, and the gate that it waits at, when it does.
+fn body(request: &mut Sendable) -> (Outgoing, Option<Arc<Gate>>) {
     let mut body = request.body.outgoing();
     let mut gate = None;
     if request.head.headers.contains_key(EXPECT) && !body.is_end_stream() {
@@ -359,13 +359,7 @@ fn outgoing(
         body = body.held(&held);
         gate = Some(held);
     }
-    let outgoing = head::outgoing(&request.head, request.upgrade.as_ref(), spoken, body);
-    let outgoing = outgoing.ok_or_else(|| Failed {
-        flag: Flag::DownstreamProtocolError,
-        cause: "the request's host or target can't be sent on".to_owned(),
-        kind: Kind::Hopeless,
-    })?;
-    Ok((outgoing, gate))
+    (body, gate)
 }
 
 /// What is done with answers before the answer.
@@ -407,9 +401,9 @@ impl SendableBody {
     }
 
     /// The body of a request that was not sent can be sent yet.
-    fn take_back(&mut self, unsent: Option<Box<Request<Outgoing>>>) {
+    fn take_back(&mut self, unsent: Option<Outgoing>) {
         if let (Self::Once(body), Some(unsent)) = (self, unsent) {
-            *body = unsent.into_body().into_once();
+            *body = unsent.into_once();
         }
     }
 }
@@ -417,6 +411,14 @@ impl SendableBody {
 // === impl Failed ===
 
 impl Failed {
+    fn unwritable() -> Self {
+        Self {
+            flag: Flag::DownstreamProtocolError,
+            cause: "the request's host or target can't be sent on".to_owned(),
+            kind: Kind::Hopeless,
+        }
+    }
+
     fn timeout(limit: Duration) -> Self {
         Self {
             flag: Flag::UpstreamRequestTimeout,

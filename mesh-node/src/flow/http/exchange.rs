@@ -320,8 +320,9 @@ impl Answer {
         self.exchange.attempt_over(outcome);
         if let Some(Lease::Http1(lease)) = self.lease.take()
             && self.exchange.meter.is_request_read()
+            && let Some(connection) = self.body.reclaim()
         {
-            lease.give_back();
+            lease.give_back(connection);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version};
@@ -10,6 +12,7 @@ use hyper::body::Body as _;
 use mesh_http::headers;
 use mesh_model::AppProtocol;
 
+use crate::l7::client::RequestHead;
 use crate::l7::outgoing::Outgoing;
 
 /// What is spoken with an endpoint.
@@ -57,40 +60,60 @@ pub(super) fn prepare(request: &mut Parts, asked: SocketAddr) -> Option<HeaderVa
     upgrade
 }
 
-/// The request as the endpoint gets it; `None` when it has no authority that such a request needs, or a target that can't
-/// be written.
-pub(super) fn outgoing(
-    head: &Parts,
-    upgrade: Option<&HeaderValue>,
-    spoken: Spoken,
-    body: Outgoing,
-) -> Option<Request<Outgoing>> {
+/// The head of the request as an endpoint that speaks HTTP/1.1 gets it; `None` when it has no authority, or a target that
+/// can't be written.
+pub(super) fn http1(head: &Parts, upgrade: Option<&HeaderValue>, body: &Outgoing) -> Option<RequestHead> {
+    let authority = headers::authority(head)?;
+    let is_connect = head.method == Method::CONNECT;
+    let target = match (is_connect, head.uri.path_and_query()) {
+        (true, _) => authority,
+        (false, Some(target)) => target.as_str(),
+        (false, None) => "/",
+    };
+    let mut written = RequestHead::new(&head.method, target);
+    let host = head
+        .headers
+        .get(HOST)
+        .map_or(authority.as_bytes(), HeaderValue::as_bytes);
+    written.field(&HOST, host);
+    let mut cookies = head.headers.get_all(COOKIE).iter();
+    if let Some(first) = cookies.next() {
+        // HTTP/2 may split Cookie; HTTP/1.1 has one (RFC 9113 §8.2.3).
+        if cookies.next().is_none() {
+            written.field(&COOKIE, first.as_bytes());
+        } else {
+            let all = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+            written.field(&COOKIE, &all.collect::<Vec<_>>().join(&b"; "[..]));
+        }
+    }
+    for (name, value) in &head.headers {
+        if ![HOST, COOKIE, TE, TRANSFER_ENCODING].contains(name) {
+            written.field(name, value.as_bytes());
+        }
+    }
+    if let Some(upgrade) = upgrade {
+        written.field(&CONNECTION, b"upgrade");
+        written.field(&UPGRADE, upgrade.as_bytes());
+    }
+    if !is_connect && !body.is_end_stream() {
+        match head.headers.get(CONTENT_LENGTH) {
+            Some(length) => written.set_length(length.to_str().ok()?.parse().ok()?),
+            None => written.set_chunked(head.headers.get(TRAILER)),
+        }
+    }
+    Some(written)
+}
+
+/// The request as an endpoint that speaks HTTP/2 gets it; `None` as for [`http1`].
+pub(super) fn http2(head: &Parts, body: Outgoing) -> Option<Request<Outgoing>> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
-    let authority = headers::authority(head)?;
-    match spoken {
-        Spoken::Http1 => {
-            *request.uri_mut() = http1_target(head, authority)?;
-            http1_headers(request.headers_mut(), authority, upgrade)?;
-            // Without a length hyper would leave the body of a GET or HEAD out.
-            if !request.body().is_end_stream()
-                && head.method != Method::CONNECT
-                && !request.headers().contains_key(CONTENT_LENGTH)
-            {
-                request
-                    .headers_mut()
-                    .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            }
-        }
-        Spoken::Http2 => {
-            *request.version_mut() = Version::HTTP_2;
-            *request.uri_mut() = http2_target(head, authority)?;
-            // `:authority` says it (RFC 9113 §8.3.1).
-            request.headers_mut().remove(HOST);
-            request.headers_mut().remove(TRANSFER_ENCODING);
-        }
-    }
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = http2_target(head, headers::authority(head)?)?;
+    // `:authority` says it (RFC 9113 §8.3.1).
+    request.headers_mut().remove(HOST);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     Some(request)
 }
 
@@ -110,41 +133,6 @@ pub(super) fn answer(headers: &mut HeaderMap) -> Option<HeaderValue> {
 pub(super) fn grant(headers: &mut HeaderMap, upgrade: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, upgrade);
-}
-
-fn http1_target(head: &Parts, authority: &str) -> Option<Uri> {
-    if head.method == Method::CONNECT {
-        return Uri::builder().authority(authority).build().ok();
-    }
-    let path = head.uri.path_and_query().cloned();
-    Some(Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/"))))
-}
-
-fn http1_headers(headers: &mut HeaderMap, authority: &str, upgrade: Option<&HeaderValue>) -> Option<()> {
-    if !headers.contains_key(HOST) {
-        headers.insert(HOST, HeaderValue::from_str(authority).ok()?);
-    }
-    headers.remove(TE);
-    join_cookies(headers);
-    if let Some(upgrade) = upgrade {
-        grant(headers, upgrade.clone());
-    }
-    Some(())
-}
-
-/// HTTP/2 may split Cookie; HTTP/1.1 has one (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
-    let all: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
 }
 
 fn http2_target(head: &Parts, authority: &str) -> Option<Uri> {

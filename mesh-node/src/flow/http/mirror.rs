@@ -75,7 +75,6 @@ async fn send(
     head: &Parts,
     body: Outgoing,
 ) -> Option<()> {
-    let has_body = !body.is_end_stream();
     let _permit = backend.admit_request().ok()?;
     let endpoint = backend
         .choose(&Pick {
@@ -98,32 +97,34 @@ async fn send(
     };
     let upstreams = &connection.context.upstreams;
     let spoken = spoken(backend.protocol(), head.version, false);
-    let request = head::outgoing(head, None, spoken, body)?;
     match spoken {
         Spoken::Http1 => {
-            let mut lease = upstreams.http1(&wanted).await.ok()?;
-            let answer = send_http1(&mut lease.connection, request, |_, _| {}).await.ok()?;
+            let request = head::http1(head, None, &body)?;
+            let (connection, lease) = upstreams.http1(&wanted).await.ok()?;
+            let answer = send_http1(connection, request, body, |_, _| {}).await.ok()?;
             in_flight.finish(Outcome::Status(answer.status().as_u16()), began.elapsed());
-            read(answer.into_body()).await?;
-            if !has_body {
-                lease.give_back();
+            let mut body = answer.into_body();
+            read(&mut body).await?;
+            if let Some(connection) = body.reclaim() {
+                lease.give_back(connection);
             }
         }
         Spoken::Http2 => {
+            let request = head::http2(head, body)?;
             let lease = upstreams.http2(&wanted).await.ok()?;
             let guard = || connection.context.drain.guard();
             let answer = lease.http2().send(request, guard, |_, _| {}).await.ok()?;
             in_flight.finish(Outcome::Status(answer.status().as_u16()), began.elapsed());
-            read(answer.into_body()).await?;
+            read(&mut answer.into_body()).await?;
         }
     }
     Some(())
 }
 
 /// Reads an answer to its end and throws it away.
-pub(super) async fn read(mut body: AnswerBody) -> Option<()> {
+pub(super) async fn read(body: &mut AnswerBody) -> Option<()> {
     loop {
-        let frame = std::future::poll_fn(|task| std::pin::Pin::new(&mut body).poll_frame(task)).await;
+        let frame = std::future::poll_fn(|task| std::pin::Pin::new(&mut *body).poll_frame(task)).await;
         match frame {
             None => return Some(()),
             Some(Ok(_)) => {}

@@ -18,7 +18,7 @@ use mesh_runtime::tasks;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-pub use self::http1::Lease1;
+pub use self::http1::{Lease1, Leased};
 pub use self::http2::Lease2;
 use crate::flow::connect::{self, Connected, Hop};
 use crate::flow::context::Context;
@@ -137,10 +137,10 @@ impl Upstreams {
     }
 
     /// An HTTP/1.1 connection that is free, or a new one.
-    pub async fn http1(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Lease1, PoolError> {
+    pub async fn http1(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Leased, PoolError> {
         let pair = self.pair(wanted);
-        if let Some(lease) = http1::idle(&pair).await {
-            return Ok(lease);
+        if let Some(leased) = http1::idle(&pair) {
+            return Ok(leased);
         }
         http1::open(self, &pair, wanted).await
     }

@@ -295,8 +295,7 @@ fn pass_on(
     after: &Afterwards<'_>,
     late: Pin<Box<dyn Future<Output = Flag> + Send>>,
 ) -> Response<Body> {
-    let (mut answer, lease) = answer;
-    let on_upgrade = hyper::upgrade::on(&mut answer);
+    let (answer, lease) = answer;
     let (mut head, body) = answer.into_parts();
     let upgraded_to = head::answer(&mut head.headers);
     exchange.status = Some(head.status.as_u16());
@@ -316,11 +315,15 @@ fn pass_on(
         head.headers.remove(CONTENT_LENGTH);
     }
     if is_connect || is_upgrade {
+        let Some(endpoint) = body.into_upgraded() else {
+            let text = "the endpoint has no connection of its own for the tunnel";
+            return refuse(exchange, Refusal::new(502, Flag::UpstreamProtocolError, text));
+        };
         let mut response = Response::from_parts(head, Body::empty());
         if let (true, Some(protocol)) = (is_upgrade, upgraded_to) {
             head::grant(response.headers_mut(), protocol);
         }
-        tunnel::attach(&mut response, on_upgrade, exchange, lease);
+        tunnel::attach(&mut response, endpoint, exchange, lease);
         return response;
     }
     let mut response = Response::new(Body::empty());

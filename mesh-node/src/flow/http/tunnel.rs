@@ -3,29 +3,25 @@
 use std::time::Duration;
 
 use http::Response;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use mesh_runtime::drain::Drain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
-use tokio::time::timeout;
 
 use super::exchange::{Exchange, Lease};
 use crate::l7::body::Body;
+use crate::l7::client;
 use crate::l7::upgrade::{self, Upgraded};
 use crate::outcome::Flag;
 use crate::resilience::Outcome;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 16 * 1024;
-/// Until the endpoint's side of the upgrade stands: its answer is there already.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// With no byte in either direction for so long, the tunnel is over, where no policy says otherwise.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Joins client and endpoint once the answer has been written.
 pub(super) fn attach(
     answer: &mut Response<Body>,
-    endpoint: OnUpgrade,
+    endpoint: client::Upgraded,
     exchange: Box<Exchange>,
     lease: Lease,
 ) {
@@ -40,24 +36,12 @@ pub(super) fn attach(
     });
 }
 
-async fn run(client: Upgraded, endpoint: OnUpgrade, mut exchange: Box<Exchange>, destination: Option<Drain>) {
-    let endpoint = match timeout(DEADLINE, endpoint).await {
-        Ok(Ok(endpoint)) => TokioIo::new(endpoint),
-        Ok(Err(error)) => {
-            exchange.fail(
-                Flag::UpstreamProtocolError,
-                format!("the endpoint's upgrade failed: {error}"),
-            );
-            return exchange.over();
-        }
-        Err(_) => {
-            exchange.fail(
-                Flag::UpstreamProtocolError,
-                "the endpoint's upgrade did not come about",
-            );
-            return exchange.over();
-        }
-    };
+async fn run(
+    client: Upgraded,
+    endpoint: client::Upgraded,
+    mut exchange: Box<Exchange>,
+    destination: Option<Drain>,
+) {
     let idle = exchange
         .rule
         .as_ref()

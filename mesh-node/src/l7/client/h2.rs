@@ -83,7 +83,7 @@ impl Http2 {
             Ok(send) => send,
             Err(error) => {
                 return Err(SendFailure {
-                    unsent: Some(Box::new(request)),
+                    unsent: Some(request.into_body()),
                     ..SendFailure::new(FailureKind::Unsent, &error)
                 });
             }

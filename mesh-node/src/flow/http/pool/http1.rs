@@ -2,27 +2,21 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, bounded, connect, drive, timed};
-use crate::l7::client::{self, Http1};
+use crate::l7::client::{Cut, Http1};
 use crate::resilience::{Backend, ConnectionPermit, PendingPermit};
 
 /// Connections of one pair that are kept.
 const MAX_IDLE: usize = 256;
-/// How long a connection that has been given back may take to be ready: its task has read the answer's end, and has to
-/// run once more.
-const SETTLE: Duration = Duration::from_millis(20);
 
-/// A connection for one request. Dropped without being given back, it is closed.
+/// What a connection was leased from, for one request. Dropped without the connection being given back, it is over.
 #[derive(Debug)]
 pub struct Lease1 {
-    /// The connection.
-    pub connection: Http1,
     /// How it was made.
     pub way: Way,
     /// Whether it has carried a request before.
@@ -30,6 +24,9 @@ pub struct Lease1 {
     pair: Arc<Pair>,
     kept: Kept,
 }
+
+/// A connection for one request.
+pub type Leased = (Box<Http1>, Lease1);
 
 /// What stays with a connection.
 #[derive(Debug)]
@@ -50,17 +47,17 @@ pub(super) struct Idle {
 
 #[derive(Debug)]
 struct Lease {
-    connection: Http1,
+    connection: Box<Http1>,
     way: Way,
     kept: Kept,
 }
 
 /// A connection that is free.
-pub(super) async fn idle(pair: &Arc<Pair>) -> Option<Lease1> {
+pub(super) fn idle(pair: &Arc<Pair>) -> Option<Leased> {
     loop {
         let (mut lease, _) = pair.http1.connections.lock().pop()?;
         // Closed by the endpoint while it was idle: the next one.
-        if let Ok(Ok(())) = timeout(SETTLE, lease.connection.ready()).await {
+        if !lease.connection.is_over() {
             return Some(Lease1::new(pair, lease, true));
         }
     }
@@ -71,32 +68,28 @@ pub(super) async fn open(
     upstreams: &Arc<Upstreams>,
     pair: &Arc<Pair>,
     wanted: &Wanted<'_>,
-) -> Result<Lease1, PoolError> {
+) -> Result<Leased, PoolError> {
     let pending = wanted.backend.admit_pending()?;
     let permit = match wanted.backend.admit_connection(wanted.endpoint) {
         Ok(permit) => permit,
         Err(limit) => {
             let turn = turn(upstreams, pair, wanted, &pending);
             match bounded(wanted, &limit, turn).await? {
-                Turn::Free(lease) => return Ok(*lease),
+                Turn::Free(leased) => return Ok(leased),
                 Turn::Permit(permit) => permit,
             }
         }
     };
     let opening = async {
         let (connected, way) = connect(wanted).await?;
-        let released = connected.released();
-        let opened = client::http1(connected.into_io()).await;
-        let (connection, driver) = opened.map_err(|error| PoolError::Protocol {
-            address: wanted.endpoint.address,
-            protocol: "HTTP/1.1",
-            error: error.to_string(),
-        })?;
-        Ok((connection, driver, way, released))
+        Ok((connected, way))
     };
-    let (connection, driver, way, released) = timed(wanted, opening).await?;
+    let (connected, way) = timed(wanted, opening).await?;
+    let released = connected.released();
+    let cut = Arc::new(Cut::default());
+    let connection = Box::new(Http1::new(connected.into_io(), Arc::clone(&cut)));
     let (alive, dropped) = oneshot::channel::<()>();
-    drive(pair, released, dropped, driver, || {});
+    drive(pair, released, dropped, std::future::pending(), move || cut.cut());
     drop(pending);
     let lease = Lease {
         connection,
@@ -113,7 +106,7 @@ pub(super) async fn open(
 
 /// What a wait within a limit ends with.
 enum Turn {
-    Free(Box<Lease1>),
+    Free(Leased),
     Permit(ConnectionPermit),
 }
 
@@ -128,8 +121,8 @@ async fn turn(
     let mut permit = pin!(pending.connection(wanted.endpoint));
     loop {
         let returned = pair.http1.returned.notified();
-        if let Some(lease) = idle(pair).await {
-            return Turn::Free(Box::new(lease));
+        if let Some(leased) = idle(pair) {
+            return Turn::Free(leased);
         }
         upstreams.make_room(wanted.backend);
         tokio::select! {
@@ -154,24 +147,24 @@ pub(super) fn close_one(pair: &Pair, backend: &Arc<Backend>) -> bool {
 // === impl Lease1 ===
 
 impl Lease1 {
-    fn new(pair: &Arc<Pair>, lease: Lease, is_reused: bool) -> Self {
+    fn new(pair: &Arc<Pair>, lease: Lease, is_reused: bool) -> Leased {
         let Lease {
             connection,
             way,
             mut kept,
         } = lease;
         kept.served += 1;
-        Self {
-            connection,
+        let lease = Self {
             way,
             is_reused,
             pair: Arc::clone(pair),
             kept,
-        }
+        };
+        (connection, lease)
     }
 
     /// The request and its answer have ended: the connection is free for the next one.
-    pub fn give_back(self) {
+    pub fn give_back(self, connection: Box<Http1>) {
         let now = Instant::now();
         let most = self
             .kept
@@ -181,12 +174,12 @@ impl Lease1 {
             .limits
             .max_requests_per_connection;
         let is_used_up = most.is_some_and(|most| self.kept.served >= most);
-        if is_used_up || self.way.is_old(now) || self.connection.is_closed() || self.pair.is_over() {
+        if is_used_up || self.way.is_old(now) || self.pair.is_over() {
             return;
         }
         let pair = self.pair;
         let lease = Lease {
-            connection: self.connection,
+            connection,
             way: self.way,
             kept: self.kept,
         };
@@ -208,10 +201,10 @@ impl Idle {
 
     /// Closes what has been idle for long.
     pub(super) fn expire(&self, now: Instant) {
-        let is_fresh = |(lease, since): &(Lease, Instant)| {
-            !lease.connection.is_closed() && now.duration_since(*since) < IDLE && !lease.way.is_old(now)
+        let is_fresh = |(lease, since): &mut (Lease, Instant)| {
+            !lease.connection.is_over() && now.duration_since(*since) < IDLE && !lease.way.is_old(now)
         };
-        self.connections.lock().retain(is_fresh);
+        self.connections.lock().retain_mut(is_fresh);
     }
 
     pub(super) fn close(&self) {
