@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
-use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
@@ -42,8 +44,6 @@ pub enum Reader<'a> {
     Tcp {
         /// The half.
         half: ReadHalf<'a>,
-        /// Filled only between a read and its write.
-        buffer: BytesMut,
         /// How much to read next.
         size: usize,
     },
@@ -75,7 +75,6 @@ impl Side {
                 let (read, write) = stream.split();
                 let reader = Reader::Tcp {
                     half: read,
-                    buffer: BytesMut::new(),
                     size: MIN_READ,
                 };
                 (reader, Writer::Tcp(write))
@@ -134,7 +133,7 @@ impl Reader<'_> {
     /// The next bytes; `None` at the peer's end of the stream.
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         match self {
-            Reader::Tcp { half, buffer, size } => read_tcp(half, buffer, size).await,
+            Reader::Tcp { half, size } => read_tcp(half, size).await,
             Reader::Stream { half, ahead } => {
                 if let Some(read) = ahead.pop_front() {
                     return read.map(Some);
@@ -209,30 +208,28 @@ impl Writer<'_> {
     }
 }
 
-/// Waits without a buffer, then reads; reads of a long burst grow.
-async fn read_tcp(
-    half: &mut ReadHalf<'_>,
-    buffer: &mut BytesMut,
-    size: &mut usize,
-) -> io::Result<Option<Bytes>> {
+/// Waits without a buffer, then reads; reads of a long burst grow. By `poll_read`, which knows from a part that was read
+/// that there is no more, and asks the kernel no second time.
+async fn read_tcp(half: &mut ReadHalf<'_>, size: &mut usize) -> io::Result<Option<Bytes>> {
     loop {
-        buffer.reserve(*size);
-        match half.try_read_buf(buffer) {
-            Ok(0) => return Ok(None),
-            Ok(count) => {
+        half.ready(Interest::READABLE).await?;
+        let mut buffer = BytesMut::with_capacity(*size);
+        let read = poll_fn(|context| match pin!(half.read_buf(&mut buffer)).poll(context) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match read.await {
+            Some(Ok(0)) => return Ok(None),
+            Some(Ok(count)) => {
                 *size = if count >= *size {
                     (*size * 2).min(MAX_READ)
                 } else {
-                    (*size).max(count).min(MAX_READ)
+                    count.max(MIN_READ)
                 };
-                return Ok(Some(buffer.split().freeze()));
+                return Ok(Some(buffer.freeze()));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                *buffer = BytesMut::new();
-                *size = MIN_READ;
-                half.ready(Interest::READABLE).await?;
-            }
-            Err(error) => return Err(error),
+            Some(Err(error)) => return Err(error),
+            None => *size = MIN_READ,
         }
     }
 }

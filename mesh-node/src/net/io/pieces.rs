@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
 
 use super::{Inner, SideIo, stream_error};
@@ -83,21 +83,16 @@ impl SideIo {
     }
 }
 
-fn read(stream: &TcpStream, size: &mut ReadSize, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    loop {
-        ready!(stream.poll_read_ready(context))?;
-        let mut buffer = BytesMut::with_capacity(size.0);
-        match stream.try_read_buf(&mut buffer) {
-            Ok(count) => {
-                size.0 = if count >= size.0 {
-                    (size.0 * 2).min(MAX_READ)
-                } else {
-                    MIN_READ.max(count)
-                };
-                return Poll::Ready(Ok(buffer.freeze()));
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
+fn read(stream: &mut TcpStream, size: &mut ReadSize, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    // Without a buffer until there is something; then by `poll_read`, which knows from a part that was read that there is
+    // no more, and asks the kernel no second time.
+    ready!(stream.poll_read_ready(context))?;
+    let mut buffer = BytesMut::with_capacity(size.0);
+    let count = ready!(pin!(stream.read_buf(&mut buffer)).poll(context))?;
+    size.0 = if count >= size.0 {
+        (size.0 * 2).min(MAX_READ)
+    } else {
+        MIN_READ.max(count)
+    };
+    Poll::Ready(Ok(buffer.freeze()))
 }
