@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask bench --case l7-http1 --place between-nodes --connections 32 --size 1KiB --peers nodemesh,envoy
   cargo xtask bench --quick --output json > run.json
   cargo xtask bench --case l7-http1 --connections 32 --size 1KiB --peers nodemesh --rounds 1 --profile flames
+  cargo xtask bench --quick --binaries ../before   # a build that was set aside, such as a copy of target/release
   cargo xtask bench --smoke                    # whether the bench works, under a minute; says nothing of speed
 
 As root: it makes namespaces and loads kernel programs. Results and how they come about: docs/performance.md.";
@@ -30,7 +31,7 @@ As root: it makes namespaces and loads kernel programs. Results and how they com
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Cases: l4, l7-http1, l7-http2, grpc; none: all
+    /// Cases: l4, l7-http1, l7-http2, grpc, bulk, new-connections, handshakes, routes, churn, open-loop, memory; none: all
     #[arg(long = "case", value_name = "NAMES", value_delimiter = ',')]
     cases: Vec<String>,
     /// Where client and server are: same-node, between-nodes; none: both
@@ -45,12 +46,15 @@ pub(crate) struct Arguments {
     /// Who is measured: direct, nodemesh, envoy; none: all
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     peers: Vec<String>,
-    /// How often everybody has a turn
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: u32,
-    /// How long a turn takes; by default 1 with --quick and --smoke, else 2
+    /// How often everybody has a turn; by default 5, and with --quick 3 for some
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+    /// How long a turn takes; by default 2 (the open loop: 5), with --quick 1 (the open loop: 3)
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
+    /// Requests a second of the open loop; by default half of what Envoy can do
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
     /// Only the cases that have targets
     #[arg(long, conflicts_with_all = ["cases", "smoke"])]
     quick: bool,
@@ -63,6 +67,9 @@ pub(crate) struct Arguments {
     /// Write a plot of the ratios (SVG)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Measure the binaries in this folder instead of building those of this source
+    #[arg(long, value_name = "FOLDER", conflicts_with = "profile")]
+    binaries: Option<PathBuf>,
     /// What is printed
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -84,8 +91,9 @@ struct Plan<'a> {
     connections: &'a [u32],
     sizes: &'a [String],
     peers: &'a [String],
-    rounds: u32,
-    seconds: u32,
+    rounds: Option<u32>,
+    seconds: Option<u32>,
+    rate: Option<f64>,
     quick: bool,
     smoke: bool,
     profile: Option<PathBuf>,
@@ -103,12 +111,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     );
     setup::ensure(Purpose::Bench)?;
     let plan = plan(arguments)?;
-    let binaries = if arguments.profile.is_some() {
-        build::profiling()?
-    } else {
-        build::release()?;
-        workspace::target()?.join("release")
-    };
+    let binaries = binaries(arguments)?;
     let mut cargo = command::cargo([
         "build",
         "--locked",
@@ -123,6 +126,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .arg(serde_json::to_string(&plan)?)
         .env("MESH_BIN_DIR", &binaries);
     measure(&mut bench)
+}
+
+/// The folder of the binaries that are measured.
+fn binaries(arguments: &Arguments) -> Result<PathBuf> {
+    if let Some(folder) = &arguments.binaries {
+        return std::path::absolute(folder).with_context(|| format!("no path: {}", folder.display()));
+    }
+    if arguments.profile.is_some() {
+        return build::profiling();
+    }
+    build::release()?;
+    Ok(workspace::target()?.join("release"))
 }
 
 /// Runs the bench with our own input and output. Its command line is not for people: errors do not show it.
@@ -140,9 +155,8 @@ fn plan(arguments: &Arguments) -> Result<Plan<'_>> {
         sizes: &arguments.sizes,
         peers: &arguments.peers,
         rounds: arguments.rounds,
-        seconds: arguments
-            .seconds
-            .unwrap_or(if arguments.quick || arguments.smoke { 1 } else { 2 }),
+        seconds: arguments.seconds,
+        rate: arguments.rate,
         quick: arguments.quick,
         smoke: arguments.smoke,
         profile: absolute(arguments.profile.as_deref())?,

@@ -22,7 +22,10 @@ use mesh_harness::{Node, Place, Process, until};
 use certificates::Certificates;
 use configuration::{Backend, Hop, Rules};
 
-use crate::servers::{HTTP1_PORT, HTTP2_PORT};
+use crate::load::{CALL, Credentials};
+use crate::manifests;
+use crate::servers::Way;
+use crate::swap::Swap;
 
 /// As many threads as mesh-node has for connections on this machine, four at most.
 const MAX_WORKERS: usize = 4;
@@ -35,17 +38,6 @@ const NEAR: u16 = 9100;
 /// The second Envoy's port for a way.
 const ENTRANCE: u16 = 9400;
 
-/// A way through the Envoys, by what is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// HTTP/1.1, one routing rule.
-    Http1,
-    /// HTTP/2, one routing rule.
-    Http2,
-    /// Bytes, to the server of HTTP/1.1.
-    Bytes,
-}
-
 /// Both of them.
 #[derive(Debug)]
 pub struct Pair {
@@ -53,6 +45,12 @@ pub struct Pair {
     pub a: Envoy,
     /// On the other node.
     pub b: Envoy,
+    /// What a client shows to the second.
+    pub credentials: Credentials,
+    /// Where the second takes TLS.
+    pub entrance: SocketAddr,
+    /// Lets an endpoint come and go.
+    pub swap: Swap,
 }
 
 /// One Envoy.
@@ -71,34 +69,33 @@ pub struct Servers {
     pub near: IpAddr,
     /// On the other node.
     pub far: IpAddr,
+    /// The one on the other node that comes and goes.
+    pub second: IpAddr,
 }
 
-// === impl Way ===
-
-impl Way {
-    const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Bytes];
-
-    fn offset(self) -> u16 {
-        match self {
-            Self::Http1 => 80,
-            Self::Http2 => 81,
-            Self::Bytes => 90,
-        }
+/// The ports' distance from the first of each kind.
+fn offset(way: Way) -> u16 {
+    match way {
+        Way::Http1 => 80,
+        Way::Http2 => 81,
+        Way::Grpc => 82,
+        Way::Many => 83,
+        Way::Churn => 84,
+        Way::Bytes => 90,
+        Way::Bulk => 91,
     }
+}
 
-    fn server_port(self) -> u16 {
-        match self {
-            Self::Http1 | Self::Bytes => HTTP1_PORT,
-            Self::Http2 => HTTP2_PORT,
-        }
-    }
+fn name(start: &str, way: Way) -> String {
+    format!("{start}-{}", format!("{way:?}").to_lowercase())
+}
 
-    fn is_http2(self) -> bool {
-        self == Self::Http2
-    }
-
-    fn is_http(self) -> bool {
-        self != Self::Bytes
+fn rules(way: Way) -> Option<Rules> {
+    match way {
+        Way::Bytes | Way::Bulk => None,
+        Way::Http1 | Way::Http2 | Way::Churn => Some(Rules::one(manifests::PREFIX)),
+        Way::Grpc => Some(Rules::one(CALL)),
+        Way::Many => Some(Rules::of(&manifests::many_prefixes())),
     }
 }
 
@@ -111,65 +108,99 @@ impl Pair {
         fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
         let certificates = Certificates::create(&home)?;
         let [a, b] = nodes;
-        let mut entrance = Vec::new();
-        let mut exit = Vec::new();
+        let entrance = |way: Way| SocketAddr::new(b.addresses[0], ENTRANCE + offset(way));
+        let endpoints = home.join("endpoints.json");
+        let (mut first, mut second) = (Vec::new(), Vec::new());
         for way in Way::ALL {
-            let name = format!("{way:?}").to_lowercase();
-            let http = way.is_http().then(|| Rules::one("/files"));
-            // What is HTTP travels as HTTP/2 between the Envoys, whatever the client speaks.
-            entrance.push(Hop {
-                name: format!("far-{name}"),
-                port: FAR + way.offset(),
-                secured: false,
-                http: http.clone(),
-                backend: Backend {
-                    address: SocketAddr::new(b.addresses[0], ENTRANCE + way.offset()),
-                    secured: true,
-                    http2: way.is_http(),
-                },
-            });
-            entrance.push(Hop {
-                name: format!("near-{name}"),
-                port: NEAR + way.offset(),
-                secured: false,
-                http: http.clone(),
-                backend: Backend {
-                    address: SocketAddr::new(servers.near, way.server_port()),
-                    secured: false,
-                    http2: way.is_http2(),
-                },
-            });
-            exit.push(Hop {
-                name: format!("in-{name}"),
-                port: ENTRANCE + way.offset(),
-                secured: true,
-                http: way.is_http().then(|| Rules::one("/")),
-                backend: Backend {
-                    address: SocketAddr::new(servers.far, way.server_port()),
-                    secured: false,
-                    http2: way.is_http2(),
-                },
-            });
+            first.push(far(way, &entrance, &endpoints));
+            first.push(near(way, servers.near));
+            second.push(inner(way, servers));
         }
+        let churn = first.iter().find(|hop| hop.name == name("far", Way::Churn));
+        let churn = churn.context("no way to endpoints that come and go")?;
+        let texts = [2, 1].map(|count| configuration::endpoints(churn, count).to_string());
+        fs::write(&endpoints, &texts[0]).with_context(|| format!("write {}", endpoints.display()))?;
         Ok(Self {
-            a: Envoy::start(program, a, &entrance, &certificates, &home)?,
-            b: Envoy::start(program, b, &exit, &certificates, &home)?,
+            a: Envoy::start(program, a, &first, &certificates, &home)?,
+            b: Envoy::start(program, b, &second, &certificates, &home)?,
+            credentials: certificates.credentials(),
+            entrance: entrance(Way::Http1),
+            swap: Swap {
+                file: endpoints,
+                texts,
+            },
         })
     }
 
     /// Where a client connects to, for a server on the other node.
     pub fn far(&self, way: Way) -> SocketAddr {
-        SocketAddr::new(self.a.address, FAR + way.offset())
+        SocketAddr::new(self.a.address, FAR + offset(way))
     }
 
     /// Where a client connects to, for a server on its own node.
     pub fn near(&self, way: Way) -> SocketAddr {
-        SocketAddr::new(self.a.address, NEAR + way.offset())
+        SocketAddr::new(self.a.address, NEAR + offset(way))
     }
 
     /// Both.
     pub fn all(&self) -> [&Envoy; 2] {
         [&self.a, &self.b]
+    }
+}
+
+/// What is HTTP travels as HTTP/2 between the Envoys, whatever the client speaks.
+fn far(way: Way, entrance: &impl Fn(Way) -> SocketAddr, discovered: &Path) -> Hop {
+    let endpoints = match way {
+        Way::Many => vec![entrance(Way::Http1)],
+        Way::Churn => vec![entrance(Way::Http1), entrance(Way::Churn)],
+        other => vec![entrance(other)],
+    };
+    Hop {
+        name: name("far", way),
+        port: FAR + offset(way),
+        secured: false,
+        http: rules(way),
+        backend: Backend {
+            endpoints,
+            discovered: (way == Way::Churn).then(|| discovered.to_owned()),
+            secured: true,
+            http2: way.is_http(),
+        },
+    }
+}
+
+fn near(way: Way, server: IpAddr) -> Hop {
+    Hop {
+        name: name("near", way),
+        port: NEAR + offset(way),
+        secured: false,
+        http: rules(way),
+        backend: Backend {
+            endpoints: vec![SocketAddr::new(server, way.server_port())],
+            discovered: None,
+            secured: false,
+            http2: way.is_http2(),
+        },
+    }
+}
+
+/// The second Envoy's; each way of the churn leads to a server of its own.
+fn inner(way: Way, servers: Servers) -> Hop {
+    let server = match way {
+        Way::Churn => servers.second,
+        _ => servers.far,
+    };
+    Hop {
+        name: name("in", way),
+        port: ENTRANCE + offset(way),
+        secured: true,
+        http: way.is_http().then(|| Rules::one("/")),
+        backend: Backend {
+            endpoints: vec![SocketAddr::new(server, way.server_port())],
+            discovered: None,
+            secured: false,
+            http2: way.is_http2(),
+        },
     }
 }
 

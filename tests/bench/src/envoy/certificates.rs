@@ -9,6 +9,8 @@ use rcgen::{
     SanType,
 };
 
+use crate::load::Credentials;
+
 /// What the Envoy of the client's node shows.
 pub(super) const CLIENT: &str = "spiffe://bench.local/ns/bench/sa/client";
 /// What the other shows.
@@ -47,6 +49,15 @@ impl Certificates {
             client: issue(&issuer, folder, "client", CLIENT)?,
             server: issue(&issuer, folder, "server", SERVER)?,
         })
+    }
+
+    /// The first Envoy's, as a load shows them.
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials {
+            certificate: self.client.certificate.clone(),
+            key: self.client.key.clone(),
+            roots: self.roots.clone(),
+        }
     }
 }
 

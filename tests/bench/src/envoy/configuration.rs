@@ -3,7 +3,7 @@
 //! Envoy's defaults, but for limits: none of its circuit breakers is in the way of a load.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,9 @@ pub(super) struct Rules {
 /// Where it goes.
 #[derive(Debug, Clone)]
 pub(super) struct Backend {
-    pub(super) address: SocketAddr,
+    pub(super) endpoints: Vec<SocketAddr>,
+    /// The file that says which of them there are at the moment.
+    pub(super) discovered: Option<PathBuf>,
     /// With mutual TLS.
     pub(super) secured: bool,
     pub(super) http2: bool,
@@ -48,11 +50,18 @@ impl Rules {
             prefixes: vec![prefix.to_owned()],
         }
     }
+
+    pub(super) fn of(prefixes: &[String]) -> Self {
+        Self {
+            prefixes: prefixes.to_vec(),
+        }
+    }
 }
 
 /// The whole file.
 pub(super) fn write(hops: &[Hop], certificates: &Certificates, access_log: &Path) -> Value {
     json!({
+        "node": { "id": "bench", "cluster": "bench" },
         "admin": { "address": address("127.0.0.1:9901".parse().ok()) },
         "static_resources": {
             "listeners": hops.iter().map(|hop| listener(hop, certificates, access_log)).collect::<Vec<_>>(),
@@ -134,17 +143,22 @@ fn route(hop: &Hop, prefix: &str) -> Value {
 
 fn cluster(hop: &Hop, certificates: &Certificates) -> Value {
     let backend = &hop.backend;
-    let endpoint = json!({ "endpoint": { "address": address(Some(backend.address)) } });
     let thresholds = json!({ "max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT,
         "max_requests": NO_LIMIT });
     let mut cluster = json!({
         "name": hop.name,
-        "type": "STATIC",
         "connect_timeout": "5s",
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": { "thresholds": [thresholds] },
-        "load_assignment": { "cluster_name": hop.name, "endpoints": [{ "lb_endpoints": [endpoint] }] },
     });
+    if let Some(file) = &backend.discovered {
+        cluster["type"] = json!("EDS");
+        cluster["eds_cluster_config"] = json!({ "eds_config": {
+            "path_config_source": { "path": file.to_string_lossy() }, "resource_api_version": "V3" } });
+    } else {
+        cluster["type"] = json!("STATIC");
+        cluster["load_assignment"] = assignment(hop, backend.endpoints.len());
+    }
     if !hop.secured {
         cluster["outlier_detection"] = json!({ "consecutive_5xx": 5 });
     }
@@ -162,6 +176,21 @@ fn cluster(hop: &Hop, certificates: &Certificates) -> Value {
             json!({ "name": "envoy.transport_sockets.tls", "typed_config": context });
     }
     cluster
+}
+
+fn assignment(hop: &Hop, count: usize) -> Value {
+    let endpoints = hop.backend.endpoints.iter().take(count);
+    let endpoints: Vec<Value> = endpoints
+        .map(|endpoint| json!({ "endpoint": { "address": address(Some(*endpoint)) } }))
+        .collect();
+    json!({ "cluster_name": hop.name, "endpoints": [{ "lb_endpoints": endpoints }] })
+}
+
+/// What the file of discovered endpoints says when there are so many: a discovery response.
+pub(super) fn endpoints(hop: &Hop, count: usize) -> Value {
+    let mut resource = assignment(hop, count);
+    resource["@type"] = json!("type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment");
+    json!({ "version_info": count.to_string(), "resources": [resource] })
 }
 
 /// TLS 1.3 with one's own certificate, and a peer that must have the other's SPIFFE ID: what the mesh demands.

@@ -1,44 +1,72 @@
-//! h2load (nghttp2): HTTP/2 in a closed loop, with one thread.
+//! h2load (nghttp2): HTTP/2, and gRPC's unary calls, in a closed loop, with one thread.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use mesh_harness::Program;
 
-use super::{Load, Outcome};
+use super::{CALL, Kind, Load, Outcome, call_file, ensure_length};
 use crate::plan::Size;
 
-pub(super) fn arguments(load: &Load, size: Size, streams: u32, seconds: u32) -> Vec<String> {
-    vec![
+pub(super) fn arguments(load: &Load, streams: u32, seconds: u32, more: &[String]) -> Vec<String> {
+    let mut arguments = vec![
         "-t1".to_owned(),
         format!("-c{}", load.connections),
         format!("-m{streams}"),
         format!("-D{seconds}"),
         "-T5".to_owned(),
-        load.url(size),
+    ];
+    arguments.extend_from_slice(more);
+    arguments
+}
+
+/// What makes a request a unary call of gRPC.
+pub(super) fn call(load: &Load, size: Size) -> Vec<String> {
+    vec![
+        "-H".to_owned(),
+        "content-type: application/grpc".to_owned(),
+        "-H".to_owned(),
+        "te: trailers".to_owned(),
+        "-d".to_owned(),
+        load.file(&call_file(size)).display().to_string(),
+        format!("http://{}{CALL}", load.target),
     ]
 }
 
-pub(super) fn run(load: &Load, size: Size, streams: u32, seconds: u32) -> Result<Outcome> {
-    let mut program = load.from.program("h2load")?;
-    // A line for each request costs a system call: only where requests are few, and the median is wanted.
-    let log = (load.connections * streams == 1).then(|| load.file("h2load.tsv"));
-    if let Some(log) = &log {
-        if log.exists() {
-            fs::remove_file(log).with_context(|| format!("remove {}", log.display()))?;
-        }
-        program = program.arg("--log-file").arg(log);
+/// Writes what the arguments name, and asks for a line for each request, which costs a system call: only where requests
+/// are few, and the median is wanted.
+pub(super) fn prepare(load: &Load, program: Program) -> Result<Program> {
+    if let Kind::Grpc { size, .. } = load.kind {
+        load.write_call(size)?;
     }
-    let program = program.args(arguments(load, size, streams, seconds));
-    let finished = program.run(Load::deadline(seconds))?.success()?;
-    let mut outcome = read(&finished.text()).with_context(|| load.command(seconds))?;
-    if let Some(log) = &log {
-        let text = fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
+    let Some(log) = log(load) else {
+        return Ok(program);
+    };
+    if log.exists() {
+        fs::remove_file(&log).with_context(|| format!("remove {}", log.display()))?;
+    }
+    Ok(program.arg("--log-file").arg(log))
+}
+
+fn log(load: &Load) -> Option<PathBuf> {
+    let (Kind::Http2 { streams, .. } | Kind::Grpc { streams, .. }) = load.kind else {
+        return None;
+    };
+    (load.connections * streams == 1).then(|| load.file("h2load.tsv"))
+}
+
+/// What came of it; `length` is each answer's.
+pub(super) fn read(load: &Load, text: &str, length: usize) -> Result<Outcome> {
+    let mut outcome = report(text, length)?;
+    if let Some(log) = log(load) {
+        let text = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
         outcome.latencies.extend(percentiles(&text));
     }
     Ok(outcome)
 }
 
-fn read(text: &str) -> Result<Outcome> {
+fn report(text: &str, length: usize) -> Result<Outcome> {
     let said = || format!("h2load said:\n{text}");
     let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
     let numbers = |line: &str| -> Vec<f64> {
@@ -65,6 +93,9 @@ fn read(text: &str) -> Result<Outcome> {
         "requests failed: figures with errors in them mean nothing; see the proxies' logs; {}",
         said()
     );
+    let data = line("traffic: ").and_then(|line| line.rsplit('(').next());
+    let data = data.and_then(|part| part.split(')').next()?.parse().ok());
+    ensure_length(succeeded, data.with_context(said)?, length)?;
     let mean = line("time for request: ").and_then(|line| line.split_whitespace().nth(2));
     let mean = mean.and_then(microseconds).with_context(said)?;
     Ok(Outcome {
@@ -113,7 +144,7 @@ time for connect:       96us       712us       377us       180us    59.38%
 
     #[test]
     fn reads_the_report() {
-        let outcome = read(SAID).unwrap();
+        let outcome = report(SAID, 1024).unwrap();
         assert_eq!(outcome.count.to_bits(), 123_703_f64.to_bits());
         assert_eq!(outcome.rate.to_bits(), 41234.33_f64.to_bits());
         assert_eq!(outcome.latencies, [("mean", 771.0)]);
@@ -127,9 +158,10 @@ time for connect:       96us       712us       377us       180us    59.38%
             ("0 timeout", "2 timeout"),
             ("123703 2xx, 0 3xx", "123701 2xx, 2 3xx"),
             ("0 5xx", "2 5xx"),
+            ("(126671872)", "(26671872)"),
             ("123703 succeeded", "123701 succeeded"),
         ] {
-            assert!(read(&SAID.replace(right, wrong)).is_err(), "{wrong}");
+            assert!(report(&SAID.replace(right, wrong), 1024).is_err(), "{wrong}");
         }
     }
 

@@ -3,15 +3,17 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
+use mesh_harness::Program;
 
-use super::{Load, Outcome};
+use super::{Load, Outcome, ensure_length};
 use crate::plan::Size;
 
 /// Says at the end what the usual report rounds: requests, microseconds, errors by kind, percentiles.
 const SCRIPT: &str = r#"done = function(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format("@ %d %d %d %d %d %d %d %d %d %d\n", summary.requests, summary.duration, e.connect, e.read,
-    e.write, e.timeout, e.status, latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+  io.write(string.format("@ %d %d %d %d %d %d %d %d %d %d %d\n", summary.requests, summary.duration, summary.bytes,
+    e.connect, e.read, e.write, e.timeout, e.status,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
 end
 "#;
 const ERRORS: [&str; 5] = ["connect", "read", "write", "timeout", "status"];
@@ -32,23 +34,17 @@ pub(super) fn arguments(load: &Load, size: Size, closing: bool, seconds: u32) ->
     arguments
 }
 
-pub(super) fn run(load: &Load, size: Size, closing: bool, seconds: u32) -> Result<Outcome> {
+pub(super) fn prepare(load: &Load, program: Program) -> Result<Program> {
     let script = load.file("report.lua");
     fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
-    let program = load.from.program("wrk")?;
-    let program = program
-        .args(arguments(load, size, closing, seconds))
-        .arg("-s")
-        .arg(&script);
-    let finished = program.run(Load::deadline(seconds))?.success()?;
-    read(&finished.text()).with_context(|| load.command(seconds))
+    Ok(program.arg("-s").arg(script))
 }
 
-fn read(text: &str) -> Result<Outcome> {
+pub(super) fn read(text: &str, size: Size) -> Result<Outcome> {
     let line = text.lines().find_map(|line| line.strip_prefix("@ "));
     let line = line.with_context(|| format!("wrk said {text:?}"))?;
     let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-    let [requests, microseconds, rest @ ..] = numbers.as_slice() else {
+    let [requests, microseconds, bytes, rest @ ..] = numbers.as_slice() else {
         bail!("wrk said {line:?}");
     };
     ensure!(
@@ -63,6 +59,7 @@ fn read(text: &str) -> Result<Outcome> {
              see the proxies' logs"
         );
     }
+    ensure_length(*requests, *bytes, size.bytes())?;
     Ok(Outcome {
         count: *requests,
         rate: requests / (microseconds / 1e6),
@@ -76,7 +73,11 @@ mod tests {
 
     #[test]
     fn reads_what_the_script_says() {
-        let outcome = read("Running 3s test\n@ 30000 3000000 0 0 0 0 0 900 2500 7000\n").unwrap();
+        let outcome = read(
+            "Running 3s test\n@ 30000 3000000 39000000 0 0 0 0 0 900 2500 7000\n",
+            Size::One,
+        )
+        .unwrap();
         assert_eq!(outcome.count.to_bits(), 30000_f64.to_bits());
         assert_eq!(outcome.rate.to_bits(), 10000_f64.to_bits());
         assert_eq!(
@@ -87,11 +88,19 @@ mod tests {
 
     #[test]
     fn refuses_a_run_with_any_error() {
-        let error = read("@ 30000 3000000 0 0 0 0 3 900 2500 7000\n").unwrap_err();
+        let error = read("@ 30000 3000000 39000000 0 0 0 0 3 900 2500 7000\n", Size::One).unwrap_err();
         assert!(
             error.to_string().contains("3 requests of 30000 failed (status)"),
             "{error}"
         );
-        assert!(read("unable to connect to 10.96.0.1:80 Connection refused\n").is_err());
+        assert!(
+            read(
+                "unable to connect to 10.96.0.1:80 Connection refused\n",
+                Size::One
+            )
+            .is_err()
+        );
+        let short = "@ 30000 3000000 9000000 0 0 0 0 0 900 2500 7000\n";
+        assert!(read(short, Size::One).is_err());
     }
 }
