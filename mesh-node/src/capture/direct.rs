@@ -290,7 +290,7 @@ fn places(weights: &[u32]) -> [u8; PICKS] {
         shares.push((index, whole.max(usize::from(*weight > 0)), share % total));
     }
     // The smallest remainders last; of what the minimum took too much, the largest shares give.
-    shares.sort_by(|a, b| b.2.cmp(&a.2));
+    shares.sort_by_key(|share| std::cmp::Reverse(share.2));
     let mut picks = [0; PICKS];
     let mut given: usize = shares.iter().map(|share| share.1).sum();
     for share in &mut shares {

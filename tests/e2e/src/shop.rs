@@ -59,6 +59,8 @@ impl Shop {
         NodeSettings {
             exclude_ports: vec![EXCLUDED_PORT],
             exclude_cidrs: vec![EXCLUDED_NETWORK.to_owned()],
+            // The shop's tests are of the proxy; what goes past it has a suite of its own.
+            direct_connections: false,
             ..NodeSettings::default()
         }
     }

@@ -36,6 +36,8 @@ pub struct NodeSettings {
     pub unknown: String,
     /// `release` or `keep`.
     pub on_stop: String,
+    /// Whether connections within the node may go past the proxy.
+    pub direct_connections: bool,
     /// How long open connections are given at a stop, such as `10s`.
     pub drain_deadline: String,
     /// The log's filter.
@@ -66,6 +68,7 @@ impl Default for NodeSettings {
             exclude_cidrs: Vec::new(),
             unknown: "passthrough".to_owned(),
             on_stop: "release".to_owned(),
+            direct_connections: true,
             drain_deadline: "2s".to_owned(),
             log_filter: "info".to_owned(),
             access_log: "all".to_owned(),
@@ -326,8 +329,8 @@ impl NodeSettings {
         );
         writeln!(
             text,
-            "[capture]\npin-directory = \"{pins}\"\non-stop = \"{}\"",
-            self.on_stop
+            "[capture]\npin-directory = \"{pins}\"\non-stop = \"{}\"\ndirect-connections = {}",
+            self.on_stop, self.direct_connections
         )?;
         writeln!(
             text,

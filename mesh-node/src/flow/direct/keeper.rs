@@ -58,7 +58,9 @@ struct State {
     pairs: HashMap<Pair, Entry>,
     ways: Ways,
     ledger: Ledger,
-    /// Workloads that are gone.
+    /// The workloads that were attached at the last look, by slot.
+    attached: HashMap<u32, Arc<LocalWorkload>>,
+    /// Those that are gone, and since when.
     departed: HashMap<u32, (Instant, Arc<LocalWorkload>)>,
     /// The snapshot and the attached workloads that were looked at last.
     seen: Option<(u64, u64)>,
@@ -158,6 +160,7 @@ impl Keeper {
     }
 
     fn told(&self, state: &mut State, connection: &DirectConnection) {
+        self.adopt(state, connection);
         match connection.state {
             DirectState::Open => self.opened(state, connection),
             DirectState::Closed { is_broken } => {
@@ -207,29 +210,32 @@ impl Keeper {
             .failed(&self.context, connection, &parties, view.as_ref());
     }
 
-    /// Who a connection joins; of a former process's by cgroup and address. `None` when one of them is not attached, and was
-    /// not lately.
+    /// Who a connection joins. `None` when one of them is not attached, and was not lately.
     fn parties(&self, state: &State, connection: &DirectConnection) -> Option<Parties> {
-        let locals = &self.context.locals;
-        let by_slot = |slot| {
-            let departed = || state.departed.get(&slot).map(|(_, local)| Arc::clone(local));
-            locals.by_slot(slot).or_else(departed)
-        };
-        let client = match connection.slot {
-            Some(slot) => by_slot(slot)?,
-            None => locals
-                .all()
-                .into_iter()
-                .find(|local| self.capture.cgroup_id(&local.cgroup) == Some(connection.cgroup))?,
-        };
-        let server = match connection.endpoint_slot {
-            Some(slot) => by_slot(slot)?,
-            None => {
-                let snapshot = self.context.store.load();
-                locals.by_name(&snapshot.workload_at(connection.endpoint)?.name)?
-            }
+        let client = self.client_of(state, connection)?;
+        let server = if let Some(slot) = connection.endpoint_slot {
+            self.by_slot(state, slot)?
+        } else {
+            let snapshot = self.context.store.load();
+            let locals = &self.context.locals;
+            locals.by_name(&snapshot.workload_at(connection.endpoint)?.name)?
         };
         Some(Parties { client, server })
+    }
+
+    /// The client; of a former process's connection by its cgroup.
+    fn client_of(&self, state: &State, connection: &DirectConnection) -> Option<Arc<LocalWorkload>> {
+        if let Some(slot) = connection.slot {
+            return self.by_slot(state, slot);
+        }
+        let is_it =
+            |local: &Arc<LocalWorkload>| self.capture.cgroup_id(&local.cgroup) == Some(connection.cgroup);
+        self.context.locals.all().into_iter().find(is_it)
+    }
+
+    fn by_slot(&self, state: &State, slot: u32) -> Option<Arc<LocalWorkload>> {
+        let departed = || state.departed.get(&slot).map(|(_, local)| Arc::clone(local));
+        self.context.locals.by_slot(slot).or_else(departed)
     }
 
     fn lease(&self, state: &mut State) -> Result<(), CaptureError> {
@@ -308,20 +314,28 @@ impl Keeper {
 
     /// Forgets the pairs of workloads that are gone, or are attached anew.
     fn release_gone(&self, state: &mut State, now: Instant) -> bool {
-        let State { pairs, departed, .. } = state;
+        let State {
+            pairs,
+            attached,
+            departed,
+            ..
+        } = state;
+        let all = self.context.locals.all().into_iter();
+        let former = std::mem::replace(attached, all.map(|local| (local.slot, local)).collect());
+        let gone = former
+            .into_iter()
+            .filter(|(slot, _)| !attached.contains_key(slot));
         departed.retain(|_, (when, _)| now.duration_since(*when) < DEPARTURE);
+        departed.extend(gone.map(|(slot, local)| (slot, (now, local))));
         let before = pairs.len();
-        pairs.retain(|pair, entry| match self.context.locals.by_slot(pair.slot) {
-            Some(local) => {
+        pairs.retain(|pair, entry| {
+            if let Some(local) = attached.get(&pair.slot) {
                 // Its manifest may say something else now.
-                entry.client = local;
-                true
+                entry.client = Arc::clone(local);
+                return true;
             }
-            None => {
-                entry.withdraw(&self.capture);
-                departed.insert(pair.slot, (now, Arc::clone(&entry.client)));
-                false
-            }
+            entry.withdraw(&self.capture);
+            false
         });
         before != pairs.len()
     }
@@ -364,9 +378,7 @@ impl Keeper {
                 self.forget(connection);
             }
             DirectState::Connecting | DirectState::Open | DirectState::Lost => {
-                if connection.slot.is_none() && state.off.is_none() {
-                    self.adopt(state, connection);
-                }
+                self.adopt(state, connection);
                 if connection.state == DirectState::Open {
                     self.opened(state, connection);
                 }
@@ -379,6 +391,9 @@ impl Keeper {
 
     /// A former process's connection: its pair is looked at as if it had just been asked for.
     fn adopt(&self, state: &mut State, connection: &DirectConnection) {
+        if connection.slot.is_some() || state.off.is_some() {
+            return;
+        }
         if let Some(Parties { client, .. }) = self.parties(state, connection) {
             let pair = Pair {
                 slot: client.slot,
@@ -394,19 +409,12 @@ impl Keeper {
         if let Some(off) = &state.off {
             return Err(End::Withheld(Reason::NotGranted(off.clone())));
         }
-        let (pair, server) = match state.ledger.get(connection.cookie) {
-            Some(open) => (open.pair, open.server),
-            None => {
-                let parties = self.parties(state, connection).ok_or(End::Released)?;
-                let asked = connection.destination;
-                (
-                    Pair {
-                        slot: parties.client.slot,
-                        asked,
-                    },
-                    parties.server.slot,
-                )
-            }
+        let (pair, server) = if let Some(open) = state.ledger.get(connection.cookie) {
+            (open.pair, open.server)
+        } else {
+            let parties = self.parties(state, connection).ok_or(End::Released)?;
+            let (slot, asked) = (parties.client.slot, connection.destination);
+            (Pair { slot, asked }, parties.server.slot)
         };
         let is_there = |slot| self.context.locals.by_slot(slot).is_some();
         if connection.state == DirectState::Lost || !is_there(pair.slot) || !is_there(server) {
@@ -424,7 +432,7 @@ impl Keeper {
             .ledger
             .get(connection.cookie)
             .map(|open| Arc::clone(open.client()));
-        let client = open.or_else(|| self.parties(state, connection).map(|parties| parties.client));
+        let client = open.or_else(|| self.client_of(state, connection));
         let Some(client) = client else {
             // Nobody's: not even the namespace is known in which it could be ended.
             tracing::warn!(source = %connection.source, endpoint = %connection.endpoint, "a connection past the proxy of a workload that was released while no node ran goes on");

@@ -34,11 +34,13 @@ pub(super) struct Entry {
     pub(super) view: Arc<PairView>,
 }
 
+/// From a client to a server, by their slots, at the server's address.
+type Way = (u32, u32, IpAddr);
+
 /// What is known of the ways from one workload to another.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
-    /// Of client and server by their slots, at the server's address.
-    known: HashMap<(u32, u32, IpAddr), (Instant, Result<(), String>)>,
+    known: HashMap<Way, (Instant, Result<(), String>)>,
     /// Until when this pass tries.
     end: Option<Instant>,
 }
