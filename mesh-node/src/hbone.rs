@@ -4,6 +4,7 @@
 //! A transport: it gets a resolved target and a TLS configuration; it looks nothing up and decides no policy.
 
 pub mod authority;
+pub mod channel;
 pub mod client;
 pub mod headers;
 pub mod keepalive;

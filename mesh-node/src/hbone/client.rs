@@ -12,12 +12,10 @@ use mesh_model::Identity;
 use mesh_runtime::drain::Drain;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::PORT;
+use super::channel::{self, Channel, Flush};
 use crate::config::HboneConfig;
 use crate::identity::verify::explain;
 use crate::net::budget;
@@ -108,8 +106,10 @@ pub struct Endpoint {
 pub struct Opened {
     /// Sends requests.
     pub send: SendRequest<Bytes>,
-    /// To be polled to its end.
-    pub connection: Connection<TlsStream<TcpStream>, Bytes>,
+    /// To be polled to its end, with [`Flush::drive`].
+    pub connection: Connection<Channel, Bytes>,
+    /// Writes what the connection has to say.
+    pub flush: Flush,
     /// How long TLS took.
     pub handshake: Duration,
 }
@@ -176,8 +176,7 @@ async fn open_now(
         .clone()
         .unwrap_or_else(|| ServerName::IpAddress(peer.ip().into()));
     let started = Instant::now();
-    let stream = TlsConnector::from(tls)
-        .connect(name, tcp)
+    let (channel, flush) = channel::connect(tcp, tls, name)
         .await
         .map_err(|source| TunnelError::Tls {
             peer,
@@ -194,12 +193,13 @@ async fn open_now(
         .max_send_buffer_size(SEND_BUFFER)
         .initial_max_send_streams(config.max_streams_per_connection)
         .enable_push(false)
-        .handshake(stream)
+        .handshake(channel)
         .await
         .map_err(|error| TunnelError::http2(peer, error))?;
     Ok(Opened {
         send,
         connection,
+        flush,
         handshake,
     })
 }

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
+use super::channel::{Channel, Flush};
 use super::client::{self, Endpoint, Opened, TunnelError};
 use super::keepalive::Keepalive;
 use crate::config::HboneConfig;
@@ -244,11 +245,12 @@ impl Pool {
         state.tunnels.push(Arc::clone(&tunnel));
         state.opening = None;
         self.metrics.tunnel_opened();
-        (tunnel, opened.connection)
+        (tunnel, (opened.connection, opened.flush))
     }
 
     /// Drives a connection until it ends, is dead, has been idle for long, or its workload is released.
-    async fn drive(&self, tunnel: &Tunnel, mut connection: Driven, released: &Drain) {
+    async fn drive(&self, tunnel: &Tunnel, driven: Driven, released: &Drain) {
+        let (mut connection, flush) = driven;
         let keepalive = Keepalive {
             interval: self.config.ping_interval,
             timeout: self.config.ping_timeout,
@@ -261,7 +263,7 @@ impl Pool {
             }
         };
         tokio::select! {
-            ended = &mut connection => match ended {
+            ended = flush.drive(connection) => match ended {
                 Ok(()) => tracing::debug!(peer = %tunnel.peer, "tunnel ended"),
                 Err(error) => tracing::debug!(peer = %tunnel.peer, %error, "tunnel broke"),
             },
@@ -305,7 +307,7 @@ impl Pool {
     }
 }
 
-type Driven = h2::client::Connection<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, Bytes>;
+type Driven = (h2::client::Connection<Channel, Bytes>, Flush);
 
 // === impl Lease ===
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,10 +16,9 @@ use mesh_runtime::drain::Drain;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::authority::Authority;
+use super::channel::{self, Channel, Flush};
 use super::keepalive::Keepalive;
 use crate::config::HboneConfig;
 use crate::identity::verify::{explain, spiffe_id};
@@ -47,7 +47,8 @@ pub struct Accepted {
     pub handshake: Duration,
     /// The server name that the client sent: it says which host-network workload it wants.
     pub server_name: Option<String>,
-    connection: Connection<TlsStream<TcpStream>, Bytes>,
+    connection: Connection<Channel, Bytes>,
+    flush: Flush,
 }
 
 /// One CONNECT request, waiting for its answer.
@@ -128,19 +129,17 @@ async fn accept_now(
 ) -> Result<Accepted, AcceptError> {
     let started = Instant::now();
     let tls_error = |source| AcceptError::Tls { peer, source };
-    let stream = TlsAcceptor::from(tls).accept(tcp).await.map_err(tls_error)?;
+    let client = channel::accept(tcp, &tls).await.map_err(tls_error)?;
     let handshake = started.elapsed();
-    let session = stream.get_ref().1;
-    if session.alpn_protocol().is_none() {
+    if !client.has_protocol {
         return Err(AcceptError::Protocol { peer });
     }
     // The verifier has refused every client without a certificate; this is for what the types can't say.
-    let leaf = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
+    let leaf = client
+        .certificate
         .ok_or_else(|| tls_error(io::Error::other("the client showed no certificate")))?;
-    let identity = spiffe_id(leaf).map_err(|error| tls_error(io::Error::other(error)))?;
-    let server_name = session.server_name().map(str::to_owned);
+    let identity = spiffe_id(&leaf).map_err(|error| tls_error(io::Error::other(error)))?;
+    let (channel, flush) = client.channel;
     let connection = h2::server::Builder::new()
         .initial_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
@@ -152,14 +151,15 @@ async fn accept_now(
         .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESETS)
         .max_local_error_reset_streams(Some(MAX_LOCAL_ERROR_RESETS))
         .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
-        .handshake(stream)
+        .handshake(channel)
         .await
         .map_err(|source| AcceptError::Http2 { peer, source })?;
     Ok(Accepted {
         identity,
         handshake,
-        server_name,
+        server_name: client.server_name,
         connection,
+        flush,
     })
 }
 
@@ -174,7 +174,12 @@ impl Accepted {
         drain: &Drain,
         mut serve: impl FnMut(Stream),
     ) -> Result<(), h2::Error> {
-        let Accepted { mut connection, .. } = self;
+        let Accepted {
+            mut connection,
+            flush,
+            ..
+        } = self;
+        flush.defer();
         let keepalive = Keepalive {
             interval: config.ping_interval,
             timeout: config.ping_timeout,
@@ -190,7 +195,14 @@ impl Accepted {
         let mut is_leaving = false;
         loop {
             tokio::select! {
-                request = connection.accept() => match request {
+                request = poll_fn(|context| {
+                    let polled = connection.poll_accept(context);
+                    // A request is followed by the next look.
+                    if !matches!(polled, Poll::Ready(Some(_))) {
+                        flush.flush(context);
+                    }
+                    polled
+                }) => match request {
                     Some(Ok((request, respond))) => {
                         if let Some(stream) = Stream::new(request, respond) {
                             serve(stream);
