@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -89,15 +89,7 @@ impl AsyncWrite for SideIo {
                 if bytes.is_empty() {
                     return Poll::Ready(Ok(0));
                 }
-                send.reserve_capacity(bytes.len());
-                let mut capacity = send.capacity();
-                while capacity == 0 {
-                    capacity = match ready!(send.poll_capacity(context)) {
-                        Some(Ok(capacity)) => capacity,
-                        Some(Err(error)) => return Poll::Ready(Err(stream_error(error))),
-                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                    };
-                }
+                let capacity = ready!(poll_capacity(send, bytes.len(), context))?;
                 let part = Bytes::copy_from_slice(bytes.get(..capacity).unwrap_or(bytes));
                 let count = part.len();
                 send.send_data(part, false).map_err(stream_error)?;
@@ -111,15 +103,30 @@ impl AsyncWrite for SideIo {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Inner::Tcp(stream) = &mut self.inner {
-            return Pin::new(stream).poll_write_vectored(context, parts);
+        match &mut self.inner {
+            Inner::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Inner::Stream { send, .. } => {
+                let mut left = parts.iter().map(|part| part.len()).sum();
+                if left == 0 {
+                    return Poll::Ready(Ok(0));
+                }
+                left = ready!(poll_capacity(send, left, context))?.min(left);
+                // In one frame, however many parts it comes in: a frame's head and its payload, for example.
+                let mut whole = BytesMut::with_capacity(left);
+                for part in parts {
+                    let part = part.get(..left).unwrap_or(part);
+                    whole.extend_from_slice(part);
+                    left -= part.len();
+                }
+                let count = whole.len();
+                send.send_data(whole.freeze(), false).map_err(stream_error)?;
+                Poll::Ready(Ok(count))
+            }
         }
-        let first = parts.iter().find(|part| !part.is_empty());
-        self.poll_write(context, first.map_or(&[], |part| part))
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self.inner, Inner::Tcp(_))
+        true
     }
 
     /// An HTTP/2 stream has no buffer of its own to flush: its connection's task writes.
@@ -144,6 +151,24 @@ impl AsyncWrite for SideIo {
             }
         }
     }
+}
+
+/// How many bytes the stream takes, of so many that are wanted: one at least.
+fn poll_capacity(
+    send: &mut SendStream<Bytes>,
+    wanted: usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    send.reserve_capacity(wanted);
+    let mut capacity = send.capacity();
+    while capacity == 0 {
+        capacity = match ready!(send.poll_capacity(context)) {
+            Some(Ok(capacity)) => capacity,
+            Some(Err(error)) => return Poll::Ready(Err(stream_error(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        };
+    }
+    Poll::Ready(Ok(capacity))
 }
 
 impl Drop for SideIo {

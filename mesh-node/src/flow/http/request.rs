@@ -20,8 +20,8 @@ use super::hash::hash;
 use super::head::{self, Spoken, spoken};
 use super::refusal::{Refusal, refuse};
 use super::{mirror, tunnel};
-use crate::flow::plan::Rules;
 use crate::flow::plan::rule::{Rule, Target};
+use crate::flow::plan::{Plan, Rules};
 use crate::l7::body::Body;
 use crate::l7::budget::Share;
 use crate::l7::client::AnswerBody;
@@ -49,14 +49,17 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>)
     if body.size_hint().lower() > most {
         return refuse(exchange, Refusal::too_large());
     }
-    let rule = match rule_for(connection, &mut head, &mut exchange) {
-        Ok(rule) => rule,
+    let Some(plan) = connection.plan() else {
+        let text = format!("the Service {} is gone", connection.service.0);
+        return refuse(exchange, Refusal::new(503, Flag::NoHealthyUpstream, text));
+    };
+    let (rule, prefix) = match rule_for(&plan, &mut head, &mut exchange) {
+        Ok(found) => found,
         Err(refusal) => return refuse(exchange, refusal),
     };
-    let (rule, prefix) = rule;
-    exchange.rule = Some(Arc::clone(&rule));
-    let own = match before(&rule, &head, connection, &mut exchange).await {
-        Ok(()) => filter(&rule, head, prefix.as_deref(), connection),
+    exchange.rule = Some(Arc::clone(rule));
+    let own = match before(rule, &head, connection, &mut exchange).await {
+        Ok(()) => filter(rule, head, prefix, connection),
         Err(refusal) => return refuse(exchange, refusal),
     };
     match own {
@@ -69,7 +72,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>)
         Filtered::Refusal(refusal) => refuse(exchange, refusal),
         Filtered::Request { head, target, after } => {
             let sent = Sent {
-                rule: &rule,
+                rule,
                 head: *head,
                 upgrade,
                 target,
@@ -81,11 +84,11 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Body>)
 }
 
 /// The rule that the request falls under, and the prefix of its path that the rule matched.
-fn rule_for(
-    connection: &Connection,
+fn rule_for<'a>(
+    plan: &'a Plan,
     head: &mut Parts,
     exchange: &mut Exchange,
-) -> Result<(Arc<Rule>, Option<String>), Refusal> {
+) -> Result<(&'a Arc<Rule>, Option<&'a str>), Refusal> {
     if let Err(error) = path::normalise_uri(&head.method, &mut head.uri) {
         return Err(Refusal::new(
             400,
@@ -93,14 +96,10 @@ fn rule_for(
             error.to_string(),
         ));
     }
-    let Some(plan) = connection.plan() else {
-        let text = format!("the Service {} is gone", connection.service.0);
-        return Err(Refusal::new(503, Flag::NoHealthyUpstream, text));
-    };
     exchange.backend = Some(Arc::clone(&plan.backend));
     match &plan.rules {
         Rules::Http(rules) => match rules.find(head) {
-            Some((rule, prefix)) => Ok((Arc::clone(rule), prefix.map(str::to_owned))),
+            Some(found) => Ok(found),
             None => Err(Refusal::new(
                 404,
                 Flag::NoRoute,
@@ -113,7 +112,7 @@ fn rule_for(
             format!("the Service's routes do not compile: {error}"),
         )),
         // Routes for connections have nothing to say about requests.
-        Rules::None | Rules::Tls(_) | Rules::Tcp(_) => Ok((Arc::clone(&plan.fallback), None)),
+        Rules::None | Rules::Tls(_) | Rules::Tcp(_) => Ok((&plan.fallback, None)),
     }
 }
 

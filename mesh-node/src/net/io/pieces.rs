@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
 
-use super::{Inner, SideIo, stream_error};
+use super::{Inner, SideIo, poll_capacity, stream_error};
 
 /// First read of an answer, in bytes: most fit.
 const MIN_READ: usize = 8 * 1024;
@@ -60,15 +60,7 @@ impl SideIo {
                     bytes::Buf::advance(piece, count);
                 }
                 Inner::Stream { send, .. } => {
-                    send.reserve_capacity(piece.len());
-                    let mut capacity = send.capacity();
-                    while capacity == 0 {
-                        capacity = match ready!(send.poll_capacity(context)) {
-                            Some(Ok(capacity)) => capacity,
-                            Some(Err(error)) => return Poll::Ready(Err(stream_error(error))),
-                            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                        };
-                    }
+                    let capacity = ready!(poll_capacity(send, piece.len(), context))?;
                     let part = piece.split_to(capacity.min(piece.len()));
                     send.send_data(part, false).map_err(stream_error)?;
                 }
