@@ -49,6 +49,7 @@ fn run() -> Result<()> {
     let tally = measure::run(case, requests)?;
     let counts = serde_json::json!({
         "requests": requests,
+        "system_calls": tally.system_calls,
         "allocations": tally.allocations,
         "allocated": tally.allocated,
         "clock_readings": tally.clock_readings,

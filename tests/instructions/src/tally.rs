@@ -1,4 +1,5 @@
-//! What is counted of the thread under measurement beside its instructions: allocations, and readings of the clock.
+//! What is counted of the thread under measurement beside its instructions: allocations, system calls, and readings of the
+//! clock.
 //!
 //! Its clock is ours: it goes on by the same amount at each reading, and by more for each request, so that timers and rates
 //! do the same work in every run, however slow the machine. Other threads have the true one.
@@ -10,7 +11,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tikv_jemallocator::Jemalloc;
@@ -30,14 +31,23 @@ pub(crate) struct Tally {
     pub allocated: u64,
     /// Readings of the clock.
     pub clock_readings: u64,
+    /// Calls of the kernel that read, write, or wait for that.
+    pub system_calls: u64,
 }
 
 /// mesh-node's allocator, with a count.
 pub(crate) struct Counting;
 
+const NOTHING: Tally = Tally {
+    allocations: 0,
+    allocated: 0,
+    clock_readings: 0,
+    system_calls: 0,
+};
+
 thread_local! {
     static IS_COUNTING: Cell<bool> = const { Cell::new(false) };
-    static TALLY: Cell<Tally> = const { Cell::new(Tally { allocations: 0, allocated: 0, clock_readings: 0 }) };
+    static TALLY: Cell<Tally> = const { Cell::new(NOTHING) };
     /// Nanoseconds since the thread got its own clock; 0: it has not.
     static NOW: Cell<u64> = const { Cell::new(0) };
 }
@@ -68,13 +78,19 @@ pub(crate) fn counted() -> Tally {
     TALLY.get()
 }
 
-fn allocated(bytes: usize) {
+fn note(change: impl FnOnce(&mut Tally)) {
     if IS_COUNTING.get() {
         let mut tally = TALLY.get();
-        tally.allocations += 1;
-        tally.allocated += bytes as u64;
+        change(&mut tally);
         TALLY.set(tally);
     }
+}
+
+fn allocated(bytes: usize) {
+    note(|tally| {
+        tally.allocations += 1;
+        tally.allocated += bytes as u64;
+    });
 }
 
 // SAFETY: every call goes to the allocator as it is.
@@ -130,11 +146,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
         return from_kernel(clock, time);
     }
     NOW.set(now + BETWEEN_READINGS);
-    if IS_COUNTING.get() {
-        let mut tally = TALLY.get();
-        tally.clock_readings += 1;
-        TALLY.set(tally);
-    }
+    note(|tally| tally.clock_readings += 1);
     let shown = start.load(Ordering::Relaxed) + now;
     let part = |number: u64| i64::try_from(number).unwrap_or_default();
     let value = libc::timespec {
@@ -150,4 +162,30 @@ fn from_kernel(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     // SAFETY: the arguments are those of `clock_gettime`, whose caller's promises are passed on.
     let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
     c_int::try_from(result).unwrap_or(-1)
+}
+
+/// Stands in for functions of the C library that are a system call each.
+macro_rules! system_calls {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty = $number:ident $(, $more:expr)*;)*) => {$(
+        /// # Safety
+        /// As the C library's function of this name.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+            note(|tally| tally.system_calls += 1);
+            // SAFETY: the arguments are those of the system call, and the caller's promises are passed on.
+            let result = unsafe { libc::syscall(libc::$number, $($argument,)* $($more,)*) };
+            <$result>::try_from(result).unwrap_or(-1)
+        }
+    )*};
+}
+
+system_calls! {
+    read(file: c_int, bytes: *mut c_void, length: usize) -> isize = SYS_read;
+    write(file: c_int, bytes: *const c_void, length: usize) -> isize = SYS_write;
+    readv(file: c_int, parts: *const libc::iovec, count: c_int) -> isize = SYS_readv;
+    writev(file: c_int, parts: *const libc::iovec, count: c_int) -> isize = SYS_writev;
+    recv(file: c_int, bytes: *mut c_void, length: usize, flags: c_int) -> isize = SYS_recvfrom, 0usize, 0usize;
+    send(file: c_int, bytes: *const c_void, length: usize, flags: c_int) -> isize = SYS_sendto, 0usize, 0usize;
+    sendmsg(file: c_int, message: *const libc::msghdr, flags: c_int) -> isize = SYS_sendmsg;
+    epoll_wait(file: c_int, events: *mut libc::epoll_event, count: c_int, timeout: c_int) -> c_int = SYS_epoll_wait;
 }

@@ -25,6 +25,7 @@ use mesh_node::net::namespace::Namespace;
 use mesh_node::state::Store;
 use mesh_node::telemetry::metrics::Metrics;
 use mesh_runtime::drain::{self, Trigger};
+use mesh_runtime::tasks::{self, Tasks};
 use mesh_runtime::{config, logging};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -66,6 +67,8 @@ pub(crate) struct World {
 struct Node {
     context: Arc<Context>,
     namespace: Arc<Namespace>,
+    /// They accept.
+    tasks: Tasks,
     _trigger: Trigger,
 }
 
@@ -129,7 +132,7 @@ impl World {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         others.connect(listener.local_addr()?)?;
-        tokio::spawn(nodes[0].take_in(listener));
+        nodes[0].take_in(listener);
         Ok((Self { _nodes: nodes }, others))
     }
 }
@@ -208,23 +211,20 @@ impl Node {
         Ok(Self {
             context: app::data_plane(&config, &manager, captured, drain),
             namespace: Arc::new(Namespace::home()?),
+            tasks: Tasks::new(),
             _trigger: trigger,
         })
     }
 
     /// Takes in the client's connections, as the listener for captured ones does.
-    fn take_in(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
+    fn take_in(&self, listener: TcpListener) {
         let (context, namespace) = (Arc::clone(&self.context), Arc::clone(&self.namespace));
-        async move {
+        self.tasks.spawn("accept outbound", async move {
             while let Ok((stream, source)) = listener.accept().await {
-                tokio::spawn(outbound::serve(
-                    Arc::clone(&context),
-                    Arc::clone(&namespace),
-                    stream,
-                    source,
-                ));
+                let serving = outbound::serve(Arc::clone(&context), Arc::clone(&namespace), stream, source);
+                tasks::spawn_guarded("outbound", context.drain.guard(), serving);
             }
-        }
+        });
     }
 
     /// Takes in tunnels, as the listener for them does.
@@ -242,13 +242,14 @@ impl Node {
             .await
             .with_context(|| format!("cannot listen on {address}, where tunnels end"))?;
         let places = Arc::new(Semaphore::new(1));
-        tokio::spawn(async move {
+        self.tasks.spawn("accept tunnels", async move {
             while let Ok(client) = listener.accept().await {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                let (context, entrance) = (Arc::clone(&context), Arc::clone(&entrance));
-                tokio::spawn(inbound::serve(context, entrance, client, place));
+                let guard = context.drain.guard();
+                let serving = inbound::serve(Arc::clone(&context), Arc::clone(&entrance), client, place);
+                tasks::spawn_guarded("tunnel server", guard, serving);
             }
         });
         Ok(())

@@ -9,44 +9,26 @@ use anyhow::{Context as _, Result, bail};
 /// It is counted between the beginning and the end of the first, the second apart. (In tests/instructions.)
 const FUNCTIONS: [&str; 2] = ["*part_that_is_counted*", "*turn_of_the_others*"];
 
-/// What was counted in all.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) instructions: u64,
-    pub(super) system_calls: u64,
-}
-
 /// valgrind, without the program.
 pub(super) fn command(profile: &Path, log: &Path) -> Command {
     let mut valgrind = Command::new("valgrind");
     valgrind
-        .args(["--tool=callgrind", "--collect-systime=yes", "--dump-instr=no"])
+        .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(format!("--log-file={}", log.display()));
     valgrind.args(FUNCTIONS.map(|function| format!("--toggle-collect={function}")));
     valgrind
 }
 
-/// The sums in a profile.
-pub(super) fn totals(profile: &Path) -> Result<Totals> {
+/// The instructions in a profile.
+pub(super) fn total(profile: &Path) -> Result<u64> {
     let text = fs::read_to_string(profile).with_context(|| format!("cannot read {}", profile.display()))?;
-    parse_totals(&text).with_context(|| format!("{} holds no sums", profile.display()))
+    parse_total(&text).with_context(|| format!("{} holds no count", profile.display()))
 }
 
-fn parse_totals(text: &str) -> Option<Totals> {
-    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    let events: Vec<&str> = line("events:")?.split_whitespace().collect();
-    let sums: Vec<&str> = line("totals:")?.split_whitespace().collect();
-    let sum = |event: &str| {
-        let index = events.iter().position(|found| *found == event)?;
-        // Zeros at the end are left out.
-        sums.get(index).map_or(Some(0), |sum| sum.parse().ok())
-    };
-    Some(Totals {
-        instructions: sum("Ir")?,
-        system_calls: sum("sysCount")?,
-    })
-    .filter(|totals| totals.instructions > 0)
+fn parse_total(text: &str) -> Option<u64> {
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: "))?;
+    total.parse().ok().filter(|total| *total > 0)
 }
 
 /// Prints the functions of a profile that cost most: by themselves, and with what they call.
@@ -90,14 +72,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_sums_of_a_profile() {
-        let text = "version: 1\nevents: Ir sysCount sysTime\nfn=(1) main\n1 5\ntotals: 1234 5 6789\n";
-        let expected = Totals {
-            instructions: 1234,
-            system_calls: 5,
-        };
-        assert_eq!(parse_totals(text), Some(expected));
-        assert_eq!(parse_totals("events: Ir sysCount sysTime\ntotals: 0\n"), None);
+    fn reads_the_count_of_a_profile() {
+        let text = "version: 1\nevents: Ir\nfn=(1) main\n1 5\ntotals: 1234\n";
+        assert_eq!(parse_total(text), Some(1234));
+        assert_eq!(parse_total("events: Ir\ntotals: 0\n"), None);
     }
 
     #[test]

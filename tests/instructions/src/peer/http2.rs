@@ -23,7 +23,7 @@ pub(super) struct Client {
 }
 
 pub(super) enum Server {
-    Opening(server::Handshake<Wire>),
+    Opening(Box<server::Handshake<Wire>>),
     Open(Box<server::Connection<Wire, Bytes>>),
 }
 
@@ -101,7 +101,7 @@ impl super::Client for Client {
 
 impl Server {
     pub(super) fn new(wire: Wire) -> Self {
-        Self::Opening(server::handshake(wire))
+        Self::Opening(Box::new(server::handshake(wire)))
     }
 }
 
