@@ -42,7 +42,8 @@ impl Buffer {
     /// Room behind it, to be told of with [`Self::added`]. All there is, when nothing is in it.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.bytes.is_empty() {
-            let spare = SPARE.with_borrow_mut(Vec::pop);
+            // None, too, when the thread is about to end.
+            let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
             self.bytes = spare.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
@@ -95,16 +96,26 @@ impl Buffer {
     pub(super) fn give_back(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
-            SPARE.with_borrow_mut(|spare| {
+            let kept = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
                 if spare.len() < KEPT {
                     spare.push(bytes);
                 }
             });
+            // Freed when the thread is about to end.
+            drop(kept);
         }
     }
     /// Whether it has no memory.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.clear();
+        self.give_back();
     }
 }
