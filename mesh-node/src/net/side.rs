@@ -229,7 +229,9 @@ async fn read_tcp(half: &mut ReadHalf<'_>, size: &mut usize) -> io::Result<Optio
                 return Ok(Some(buffer.freeze()));
             }
             Some(Err(error)) => return Err(error),
-            None => *size = MIN_READ,
+            // Nothing there after all, or the task has had its turn: a read counts against that, the wait for readiness
+            // does not. Without giving the thread away here, the loop would go round for ever.
+            None => tokio::task::consume_budget().await,
         }
     }
 }
@@ -245,4 +247,54 @@ pub fn stream_error(error: h2::Error) -> io::Error {
         return io::Error::new(io::ErrorKind::ConnectionReset, error);
     }
     io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// More than tokio gives a task before others have their turn (128).
+    const TURN: usize = 1000;
+
+    async fn read_after_a_whole_turn() -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        client.write_all(b"late").await.unwrap();
+        let (mut half, _writer) = server.split();
+        half.ready(Interest::READABLE).await.unwrap();
+        // In one go, as a relay that is never short of bytes does it.
+        for _ in 0..TURN {
+            let mut unit = pin!(tokio::task::consume_budget());
+            poll_fn(|context| {
+                let _spent = unit.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let mut size = MIN_READ;
+        let read = read_tcp(&mut half, &mut size).await.unwrap();
+        read.unwrap_or_default().to_vec()
+    }
+
+    #[test]
+    fn a_task_that_has_had_its_turn_gives_the_thread_away_and_reads_later() {
+        let (done, finished) = mpsc::channel();
+        // A thread of its own: one that goes round for ever can't be stopped.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            done.send(runtime.block_on(read_after_a_whole_turn()))
+        });
+        assert_eq!(finished.recv_timeout(Duration::from_secs(10)).unwrap(), b"late");
+    }
 }
