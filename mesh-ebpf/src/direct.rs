@@ -44,6 +44,9 @@ pub fn grant(
     if now >= settings.direct_until {
         return None;
     }
+    if is_bound_to_device(ctx) {
+        return None;
+    }
     let key = GrantKey::new(client.cgroup, destination, port);
     // SAFETY: the memory may become another key's at any moment, which `is_for` rules out after the endpoint is read.
     let grant = unsafe { GRANTS.get(key) }?;
@@ -99,6 +102,17 @@ pub fn is_granted(ctx: &SockAddrContext, endpoint: Address, port: NetPort) -> bo
     unsafe { DIRECT.get(cookie) }.is_some_and(|flow| {
         flow.state == DirectFlow::RESERVED && flow.endpoint == endpoint && flow.endpoint_port == port
     })
+}
+
+/// Whether the socket may use one device only (SO_BINDTODEVICE): the way there was tried without, and such a socket is not
+/// found by its addresses when it is to be ended.
+#[inline(always)]
+fn is_bound_to_device(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the kernel's context is valid while the program runs, and so is its socket.
+    unsafe {
+        let sk = (*ctx.sock_addr).__bindgen_anon_1.sk;
+        !sk.is_null() && core::ptr::read_volatile(&raw const (*sk).bound_dev_if) != 0
+    }
 }
 
 /// One of the endpoints at random, by their places.

@@ -7,6 +7,7 @@ mod direct {
     mod endings;
     mod grants;
     mod restarts;
+    mod speed;
     mod traffic;
     mod yard;
 }

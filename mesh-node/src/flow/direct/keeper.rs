@@ -357,7 +357,9 @@ impl Keeper {
                 for connection in &connections {
                     self.look_at(state, connection, &mut diags);
                 }
-                state.ledger.refresh(&mut diags);
+                for cookie in state.ledger.refresh(&self.context, &mut diags) {
+                    self.forget(cookie);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "cannot look at connections past the proxy; trying again");
@@ -370,12 +372,12 @@ impl Keeper {
         match connection.state {
             DirectState::Reserved => {
                 if connection.opened.elapsed() >= RESERVED {
-                    self.forget(connection);
+                    self.forget(connection.cookie);
                 }
             }
             DirectState::Closed { .. } | DirectState::Failed => {
                 self.told(state, connection);
-                self.forget(connection);
+                self.forget(connection.cookie);
             }
             DirectState::Connecting | DirectState::Open | DirectState::Lost => {
                 self.adopt(state, connection);
@@ -436,16 +438,17 @@ impl Keeper {
         let Some(client) = client else {
             // Nobody's: not even the namespace is known in which it could be ended.
             tracing::warn!(source = %connection.source, endpoint = %connection.endpoint, "a connection past the proxy of a workload that was released while no node ran goes on");
-            return self.forget(connection);
+            return self.forget(connection.cookie);
         };
-        state.ledger.end(connection, end, &client.namespace, diags);
-        if connection.state == DirectState::Lost {
-            self.forget(connection);
+        let is_over = state.ledger.end(connection, end, &client.namespace, diags);
+        // Of what is in the ledger, the end may be about to be told.
+        if connection.state == DirectState::Lost || is_over && state.ledger.get(connection.cookie).is_none() {
+            self.forget(connection.cookie);
         }
     }
 
-    fn forget(&self, connection: &DirectConnection) {
-        if let Err(error) = self.capture.forget_direct(connection.cookie) {
+    fn forget(&self, cookie: u64) {
+        if let Err(error) = self.capture.forget_direct(cookie) {
             tracing::error!(%error, "cannot forget a connection past the proxy; trying again");
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Open {
     report: Report,
     counts: Shared,
     refreshed: Instant,
+    /// Whether the kernel did not know it at the last look.
+    is_missing: bool,
     /// The pair's count.
     count: Option<Arc<AtomicUsize>>,
 }
@@ -103,6 +105,7 @@ impl Ledger {
             report,
             counts,
             refreshed: connection.opened,
+            is_missing: false,
             count: view.map(|view| Arc::clone(&view.open)),
         };
         self.open.insert(connection.cookie, open);
@@ -115,9 +118,6 @@ impl Ledger {
             return;
         };
         open.count(connection.sent, connection.received);
-        if let Some(count) = &open.count {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
         let result = match end {
             Some(end) => Err(end.into()),
             None if is_broken => Err(Failure::Broken {
@@ -126,7 +126,7 @@ impl Ledger {
             }),
             None => Ok(()),
         };
-        open.report.finish_after(context, result, connection.duration);
+        open.finish(context, result, Some(connection.duration));
     }
 
     /// A connection has not come about.
@@ -148,42 +148,63 @@ impl Ledger {
         report.finish_after(context, Err(failure), connection.duration);
     }
 
-    /// Ends a connection; the kernel tells when it is over.
+    /// Ends a connection; the kernel tells when it is over. Whether that was so already.
     pub(super) fn end(
         &mut self,
         connection: &DirectConnection,
         end: &End,
         namespace: &Namespace,
         diags: &mut Diags,
-    ) {
-        let Some(diag) = diags.of(namespace) else { return };
+    ) -> bool {
+        let Some(diag) = diags.of(namespace) else {
+            return false;
+        };
+        // Its end may not be told when its workload is released.
+        if let Some(open) = self.open.get_mut(&connection.cookie) {
+            open.look(diag);
+        }
         match diag.destroy(&socket(connection)) {
             Ok(true) => {
                 tracing::info!(source = %connection.source, endpoint = %connection.endpoint, why = %Failure::from(end.clone()), "ended a connection past the proxy");
                 self.ending.insert(connection.cookie, end.clone());
+                false
             }
-            Ok(false) => {}
+            Ok(false) => true,
             Err(error) => {
                 tracing::error!(%error, source = %connection.source, endpoint = %connection.endpoint, "cannot end a connection past the proxy; trying again");
+                false
             }
         }
     }
 
-    /// Brings the counts of those up to date that have been open for a while.
-    pub(super) fn refresh(&mut self, diags: &mut Diags) {
+    /// Brings the counts of those up to date that have been open for a while. Gives those that are over although nobody has
+    /// told: their workload's cgroup went first, and our programs with it.
+    pub(super) fn refresh(&mut self, context: &Context, diags: &mut Diags) -> Vec<u64> {
         let now = Instant::now();
-        let is_old = |open: &&mut Open| now.saturating_duration_since(open.refreshed) >= FRESH;
-        for open in self.open.values_mut().filter(is_old).take(REFRESHED) {
+        let Self { open, ending } = self;
+        let is_due = |(cookie, open): &(&u64, &mut Open)| {
+            now.saturating_duration_since(open.refreshed) >= FRESH || ending.contains_key(cookie)
+        };
+        let mut over = Vec::new();
+        for (cookie, open) in open.iter_mut().filter(is_due).take(REFRESHED) {
             open.refreshed = now;
             let Some(diag) = diags.of(&open.client.namespace) else {
                 continue;
             };
-            // One that is over is told of by the kernel.
-            if let Ok(Some(carried)) = diag.carried(&open.socket) {
-                // SYN is no byte of the program's.
-                open.count(carried.acknowledged.saturating_sub(1), carried.received);
+            // What the kernel tells is taken in between two looks.
+            let was_missing = open.is_missing;
+            open.look(diag);
+            if was_missing && open.is_missing {
+                over.push(*cookie);
             }
         }
+        for cookie in &over {
+            let end = self.ending.remove(cookie);
+            if let Some(open) = self.open.remove(cookie) {
+                open.finish(context, end.map_or(Ok(()), |end| Err(end.into())), None);
+            }
+        }
+        over
     }
 }
 
@@ -197,6 +218,27 @@ impl Open {
         counts.counters.sent.inc_by(sent.saturating_sub(known));
         let known = counts.connection.received.swap(received, Ordering::Relaxed);
         counts.counters.received.inc_by(received.saturating_sub(known));
+    }
+
+    /// Asks the kernel how much it has carried.
+    fn look(&mut self, diag: &Diag) {
+        match diag.carried(&self.socket) {
+            // SYN is no byte of the program's.
+            Ok(Some(carried)) => self.count(carried.acknowledged.saturating_sub(1), carried.received),
+            Ok(None) => self.is_missing = true,
+            Err(error) => tracing::debug!(%error, "cannot ask the kernel about a connection past the proxy"),
+        }
+    }
+
+    /// It is over.
+    fn finish(self, context: &Context, result: Result<(), Failure>, duration: Option<Duration>) {
+        if let Some(count) = &self.count {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        match duration {
+            Some(duration) => self.report.finish_after(context, result, duration),
+            None => self.report.finish(context, result),
+        }
     }
 
     /// The client.

@@ -6,7 +6,7 @@ use mesh_e2e::traffic::{address, listen};
 use mesh_e2e::{MOMENT, report};
 use mesh_harness::until;
 
-use super::yard::{DB, Line, NAMESPACE, PORT, SOON, YARD, Yard};
+use super::yard::{DB, Line, NAMESPACE, PORT, SOON, YARD, Yard, settled};
 
 /// Waits until the destination is withheld for these words, and then for the line's end, which must be soon.
 fn must_end(yard: &Yard, line: &mut Line, words: &str) {
@@ -127,6 +127,21 @@ fn leaving_the_mesh_ends_connections_within_a_second() {
     }
     stays.works();
     stays.close();
+    // The guest's programs are gone before its connections are; they are told of all the same.
+    settled(yard.a());
+    let open = |workload: &str| {
+        let metrics = yard.a().metrics()?;
+        let count = |name: &str| metrics.sum(name, &[("transport", "direct"), ("workload", workload)]);
+        let (opened, closed) = (
+            count("mesh_node_connections_opened_total"),
+            count("mesh_node_connections_closed_total"),
+        );
+        Ok((opened > 0.5 && (opened - closed).abs() < 0.5).then_some(()))
+    };
+    until("the guest's connections to be told of", MOMENT, || {
+        open("shop/guest")
+    })
+    .unwrap();
 }
 
 #[test]

@@ -13,14 +13,14 @@ use super::yard::{DB, Line, SOON, YARD, Yard};
 /// Waits until the line is listed as past the proxy.
 fn wait_listed(yard: &Yard, line: &Line) {
     let source = line.near.local_addr().unwrap().to_string();
-    until("the connection to be taken over", LONG, || {
+    let listed = until("the connection to be taken over", LONG, || {
         let all = yard.a().admin("/connections")?;
         let mut all = all.as_array().into_iter().flatten();
         Ok(all
             .find(|one| one["source"] == source && one["transport"] == "direct")
             .map(drop))
-    })
-    .unwrap_or_else(|error| panic!("{error}\n{}", yard.a().log_tail()));
+    });
+    assert!(listed.is_ok(), "{listed:?}\n{}", yard.a().log_tail());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use mesh_e2e::traffic::{accept, address, connect, listen};
 use mesh_e2e::turns::{Report, Turns};
 use mesh_harness::manifest::{ServiceManifest, WorkloadManifest};
 use mesh_harness::node::NodeProxy;
-use mesh_harness::{Mesh, Workload, until};
+use mesh_harness::{Mesh, Metrics, Workload, until};
 use serde_json::Value;
 
 /// The namespace of all workloads.
@@ -189,7 +189,8 @@ pub(super) fn direct(node: &NodeProxy, from: &Workload, to: SocketAddr, at: &Tcp
         Ok(line.is_direct.then_some(line))
     });
     let said = || format!("{to}: {:?}\n{}", node.admin("/direct"), node.log_tail());
-    found.unwrap_or_else(|error| panic!("{error}: {}", said()))
+    assert!(found.is_ok(), "{found:?}: {}", said());
+    found.unwrap()
 }
 
 /// What `/direct` says of a workload's destination.
@@ -198,6 +199,28 @@ pub(super) fn pair(node: &NodeProxy, workload: &str, to: SocketAddr) -> Result<O
     let mut pairs = all["pairs"].as_array().into_iter().flatten();
     let is_it = |pair: &&Value| pair["workload"] == workload && pair["destination"] == to.to_string();
     Ok(pairs.find(is_it).cloned())
+}
+
+/// A counter of the client's connections.
+pub(super) fn sum(metrics: &Metrics, name: &str, transport: &str) -> u64 {
+    let labels = [("transport", transport), ("workload", "shop/client")];
+    let sum = metrics.sum(&format!("mesh_node_{name}_total"), &labels);
+    format!("{sum:.0}").parse().unwrap()
+}
+
+/// The metrics, once all that is over has been told of.
+pub(super) fn settled(node: &NodeProxy) -> Metrics {
+    until("all connections to be told of", MOMENT, || {
+        let metrics = node.metrics()?;
+        let is_even =
+            sum(&metrics, "connections_opened", "direct") == sum(&metrics, "connections_closed", "direct");
+        std::thread::sleep(Duration::from_millis(200));
+        let next = node.metrics()?;
+        let is_same =
+            sum(&metrics, "connections_opened", "direct") == sum(&next, "connections_opened", "direct");
+        Ok((is_even && is_same).then_some(next))
+    })
+    .unwrap()
 }
 
 // === impl Line ===
