@@ -75,10 +75,13 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Output {
     /// Tables for people
     Table,
+    /// Tables as docs/performance.md has them
+    Markdown,
     /// Everything, raw rounds included
     Json,
 }
@@ -98,7 +101,7 @@ struct Plan<'a> {
     smoke: bool,
     profile: Option<PathBuf>,
     plot: Option<PathBuf>,
-    json: bool,
+    output: Output,
     envoy: PathBuf,
     oha: Option<PathBuf>,
     inferno: Option<PathBuf>,
@@ -161,7 +164,7 @@ fn plan(arguments: &Arguments) -> Result<Plan<'_>> {
         smoke: arguments.smoke,
         profile: absolute(arguments.profile.as_deref())?,
         plot: absolute(arguments.plot.as_deref())?,
-        json: arguments.output == Output::Json,
+        output: arguments.output,
         envoy: tools::envoy()?,
         oha: wants_oha.then(tools::oha).transpose()?,
         inferno: arguments.profile.as_ref().map(|_| tools::inferno()).transpose()?,

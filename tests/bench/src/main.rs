@@ -10,7 +10,7 @@ use mesh_bench::cases::{self, Job, Work};
 use mesh_bench::group::Measured;
 use mesh_bench::machine::Machine;
 use mesh_bench::memory;
-use mesh_bench::plan::{Peer, Plan};
+use mesh_bench::plan::{Output, Peer, Plan};
 use mesh_bench::plot;
 use mesh_bench::report::Report;
 use mesh_bench::stage::{Extras, Stage};
@@ -152,11 +152,12 @@ fn finish(report: &Report) -> Result<()> {
     if let Some(file) = &report.plan.plot {
         fs::write(file, plot::draw(&report.targets)?).with_context(|| format!("write {}", file.display()))?;
     }
-    if report.plan.json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-    } else {
-        println!("{}", report.text()?);
-    }
+    let text = match report.plan.output {
+        Output::Table => report.text()?,
+        Output::Markdown => report.markdown()?,
+        Output::Json => serde_json::to_string_pretty(report)?,
+    };
+    println!("{text}");
     ensure!(
         report.failures.is_empty(),
         "{} cases could not be measured, see above",

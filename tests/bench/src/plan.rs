@@ -33,14 +33,27 @@ pub struct Plan {
     pub profile: Option<PathBuf>,
     /// Where the plot goes.
     pub plot: Option<PathBuf>,
-    /// JSON on standard output instead of tables.
-    pub json: bool,
+    /// What is printed.
+    pub output: Output,
     /// Envoy's program.
     pub envoy: PathBuf,
     /// oha's program, where the open loop is wanted.
     pub oha: Option<PathBuf>,
     /// The folder of inferno's programs, where a profile is wanted.
     pub inferno: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// Tables for people.
+    #[default]
+    Table,
+    /// Tables for a document.
+    Markdown,
+    /// Everything, raw rounds included.
+    Json,
 }
 
 /// Who is measured.

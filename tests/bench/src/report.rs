@@ -1,5 +1,7 @@
 //! What came of it, for people and for programs.
 
+mod markdown;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -87,6 +89,11 @@ impl Report {
             writeln!(text, "\nFAILED {failure}")?;
         }
         Ok(text)
+    }
+
+    /// As docs/performance.md has it.
+    pub fn markdown(&self) -> Result<String> {
+        markdown::write(self)
     }
 
     /// Whether every group has a ratio with every peer that was measured in it: without it, a run has said nothing.
@@ -193,6 +200,17 @@ mod tests {
         let text = report().text().unwrap();
         assert!(text.contains("requests_vs_envoy"), "{text}");
         assert!(text.contains("≥ 2      3.000  met"), "{text}");
+    }
+
+    #[test]
+    fn markdown_has_targets_a_row_for_each_case_and_the_commands() {
+        let text = report().markdown().unwrap();
+        assert!(text.contains("| ≥ 2 | 3.000 | met |"), "{text}");
+        assert!(
+            text.contains("| l7-http1.between-nodes.c32.1KiB | 30.0 | 10.0 | – | 3.000 | – |"),
+            "{text}"
+        );
+        assert!(text.ends_with("wrk …\n```\n"), "{text}");
     }
 
     #[test]
