@@ -4,6 +4,7 @@
 //! stays as it is, as Istio's sidecars leave it, and there is no `via`. What the mesh adds itself, it adds only
 //! where nobody in front of it did.
 
+mod present;
 mod trace;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::query;
 
+use present::Present;
 pub use trace::{TraceId, sanitise_trace, trace_id};
 
 /// Ties log lines of one request together.
@@ -29,13 +31,16 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 
 /// What is for one hop even where Connection does not name it (RFC 9110 §7.6.1; Proxy-Connection and Keep-Alive by custom,
 /// HTTP2-Settings by RFC 7540 §3.2.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
+const HOP_BY_HOP: [(HeaderName, Present); 6] = [
+    (CONNECTION, Present::CONNECTION),
+    (TRANSFER_ENCODING, Present::TRANSFER_ENCODING),
+    (UPGRADE, Present::UPGRADE),
+    (HeaderName::from_static("keep-alive"), Present::KEEP_ALIVE),
+    (
+        HeaderName::from_static("proxy-connection"),
+        Present::PROXY_CONNECTION,
+    ),
+    (HeaderName::from_static("http2-settings"), Present::HTTP2_SETTINGS),
 ];
 /// What Connection may not take away: without it the message would be another one.
 const NEVER_NOMINATED: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
@@ -46,9 +51,15 @@ const MAX_REQUEST_ID: usize = 128;
 /// stays, for gRPC wants it. Call it before routing, so that no rule sees a header that the backend will not, and
 /// ask [`upgrade`] first.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let wants_trailers = has_token(headers, &TE, "trailers");
-    if headers.contains_key(CONNECTION) {
+    let present = Present::of(headers);
+    if !present.has(Present::HOP_BY_HOP) {
+        return;
+    }
+    let wants_trailers = present.has(Present::TE) && has_token(headers, &TE, "trailers");
+    if present.has(Present::CONNECTION) {
         let nominated: Vec<HeaderName> = tokens(headers, &CONNECTION)
+            // Which goes anyway.
+            .filter(|token| !token.eq_ignore_ascii_case("keep-alive"))
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             .filter(|name| !NEVER_NOMINATED.contains(name))
             .collect();
@@ -56,12 +67,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    for (name, kind) in &HOP_BY_HOP {
+        if present.has(*kind) {
+            headers.remove(name);
+        }
     }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
-    } else {
+    } else if present.has(Present::TE) {
         headers.remove(TE);
     }
 }
@@ -214,7 +227,7 @@ fn uuid(mut random: [u8; 16]) -> HeaderValue {
         }
         for half in [byte >> 4, byte & 0xf] {
             if let Some(place) = text.get_mut(at) {
-                *place = b"0123456789abcdef"[usize::from(half)];
+                *place = query::lower_digit(half);
             }
             at += 1;
         }

@@ -66,6 +66,9 @@ pub fn normalise(target: &str) -> Result<Cow<'_, str>, PathError> {
     let (path, query) = target.split_at(end);
     check_query(query)?;
     let segments = path.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
+    if segment::are_plain_names(segments.as_bytes()) {
+        return Ok(Cow::Borrowed(target));
+    }
 
     let mut is_normal = true;
     for segment in segments.split('/') {
@@ -125,14 +128,17 @@ pub(crate) fn replace(uri: &mut Uri, target: String) -> Result<(), PathError> {
 
 /// `query` begins with `?` or is empty.
 fn check_query(query: &str) -> Result<(), PathError> {
-    for byte in query.bytes() {
-        match byte {
-            b'#' => return Err(PathError::Fragment),
-            0..=b' ' | 0x7f => return Err(PathError::Control),
-            _ => {}
-        }
+    let is_allowed = |byte: u8| byte != b'#' && byte > b' ' && byte != 0x7f;
+    let (chunks, rest) = query.as_bytes().as_chunks::<16>();
+    // Each chunk as a whole, which processors do at once.
+    let are_allowed = |chunk: &[u8; 16]| chunk.iter().fold(true, |all, byte| all & is_allowed(*byte));
+    if chunks.iter().all(are_allowed) && rest.iter().all(|byte| is_allowed(*byte)) {
+        return Ok(());
     }
-    Ok(())
+    match query.bytes().find(|byte| !is_allowed(*byte)) {
+        Some(b'#') => Err(PathError::Fragment),
+        _ => Err(PathError::Control),
+    }
 }
 
 /// The normal form of a path's segments (RFC 3986 §5.2.4, but that a path above the root is refused).

@@ -60,6 +60,11 @@ pub(crate) fn digit(byte: u8) -> Option<u8> {
     }
 }
 
+/// The digit of a value below 16.
+pub(crate) fn lower_digit(value: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(value & 0xf)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::query::digit;
+use super::Present;
+use crate::query::{digit, lower_digit};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -18,7 +19,8 @@ const B3_PARENT_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid
 const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 /// B3's form of many headers.
-const B3_MULTI: [HeaderName; 5] = [B3_TRACE_ID, B3_SPAN_ID, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_FLAGS];
+pub(super) const B3_MULTI: [HeaderName; 5] =
+    [B3_TRACE_ID, B3_SPAN_ID, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_FLAGS];
 /// Most members of `tracestate` (Trace Context §3.3.1.1).
 const MAX_MEMBERS: usize = 32;
 
@@ -30,15 +32,15 @@ pub struct TraceId([u8; 16]);
 
 impl TraceId {
     /// Of 32 hexadecimal digits, or 16, which are B3's short form and mean the lower half.
-    fn parse(digits: &str) -> Option<Self> {
+    fn parse(digits: &[u8]) -> Option<Self> {
         let mut bytes = [0; 16];
         let half = match digits.len() {
             32 => bytes.as_mut_slice(),
             16 => bytes.split_at_mut(8).1,
             _ => return None,
         };
-        for (byte, pair) in half.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            let [high, low] = pair else { return None };
+        for (byte, pair) in half.iter_mut().zip(digits.as_chunks::<2>().0) {
+            let [high, low] = pair;
             *byte = digit(*high)? << 4 | digit(*low)?;
         }
         (bytes != [0; 16]).then_some(Self(bytes))
@@ -47,7 +49,11 @@ impl TraceId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = [b'0'; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[lower_digit(byte >> 4), lower_digit(byte & 0xf)]);
+        }
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
@@ -56,23 +62,24 @@ pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
     only(headers, &TRACEPARENT)
         .and_then(traceparent)
         .or_else(|| only(headers, &B3).and_then(b3_single).flatten())
-        .or_else(|| TraceId::parse(only(headers, &B3_TRACE_ID)?))
+        .or_else(|| TraceId::parse(only(headers, &B3_TRACE_ID)?.as_bytes()))
 }
 
 /// Removes trace headers that are broken: `traceparent` with its `tracestate` (Trace Context §4.3), a `tracestate` by itself,
 /// B3's single header, B3's other headers together.
 pub fn sanitise_trace(headers: &mut HeaderMap) {
-    let has_parent = headers.contains_key(TRACEPARENT);
+    let present = Present::of(headers);
+    let has_parent = present.has(Present::TRACEPARENT);
     if has_parent && only(headers, &TRACEPARENT).and_then(traceparent).is_none() {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
-    } else if headers.contains_key(TRACESTATE) && !(has_parent && is_tracestate(headers)) {
+    } else if present.has(Present::TRACESTATE) && !(has_parent && is_tracestate(headers)) {
         headers.remove(TRACESTATE);
     }
-    if headers.contains_key(B3) && only(headers, &B3).and_then(b3_single).is_none() {
+    if present.has(Present::B3) && only(headers, &B3).and_then(b3_single).is_none() {
         headers.remove(B3);
     }
-    if B3_MULTI.iter().any(|name| headers.contains_key(name)) && !is_b3_multi(headers) {
+    if present.has(Present::B3_MULTI) && !is_b3_multi(headers) {
         for name in &B3_MULTI {
             headers.remove(name);
         }
@@ -88,18 +95,25 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// `version-traceid-parentid-flags` (Trace Context §3.2). A later version may have more behind.
 fn traceparent(value: &str) -> Option<TraceId> {
-    let mut fields = value.split('-');
-    let version = fields
-        .next()
-        .filter(|field| is_lower_hex(field, 2) && *field != "ff")?;
-    let trace = fields.next().filter(|field| is_lower_hex(field, 32))?;
-    let parent = fields.next()?;
-    let flags = fields.next()?;
-    let is_whole = is_lower_hex(parent, 16)
-        && parent.bytes().any(|digit| digit != b'0')
-        && is_lower_hex(flags, 2)
-        && (version != "00" || fields.next().is_none());
-    is_whole.then(|| TraceId::parse(trace)).flatten()
+    const LENGTH: usize = 55;
+    let (fields, more) = value.as_bytes().split_at_checked(LENGTH)?;
+    let (version, rest) = fields.split_at(2);
+    let (trace, rest) = rest.split_at(33);
+    let (parent, flags) = rest.split_at(17);
+    let ([b'-', trace @ ..], [b'-', parent @ ..], [b'-', flags @ ..]) = (trace, parent, flags) else {
+        return None;
+    };
+    let is_later = version != b"00" && more.first() == Some(&b'-');
+    let is_whole = is_lower_hex(version)
+        && version != b"ff"
+        && is_lower_hex(parent)
+        && parent.iter().any(|digit| *digit != b'0')
+        && is_lower_hex(flags)
+        && (more.is_empty() || is_later);
+    if !is_whole || !is_lower_hex(trace) {
+        return None;
+    }
+    TraceId::parse(trace)
 }
 
 /// A list of `key=value`, its keys unlike each other (Trace Context §3.3).
@@ -153,7 +167,7 @@ fn b3_single(value: &str) -> Option<Option<TraceId>> {
         return Some(None);
     }
     let mut fields = value.split('-');
-    let trace = TraceId::parse(fields.next()?)?;
+    let trace = TraceId::parse(fields.next()?.as_bytes())?;
     let span = fields.next()?;
     let sampled = fields.next().unwrap_or("0");
     let parent = fields.next();
@@ -167,7 +181,7 @@ fn is_b3_multi(headers: &HeaderMap) -> bool {
     let is_fine = |name: &HeaderName, check: fn(&str) -> bool| {
         !headers.contains_key(name) || only(headers, name).is_some_and(check)
     };
-    is_fine(&B3_TRACE_ID, |value| TraceId::parse(value).is_some())
+    is_fine(&B3_TRACE_ID, |value| TraceId::parse(value.as_bytes()).is_some())
         && is_fine(&B3_SPAN_ID, is_span)
         && is_fine(&B3_PARENT_SPAN_ID, is_span)
         && is_fine(&B3_SAMPLED, |value| matches!(value, "0" | "1" | "true" | "false"))
@@ -182,9 +196,8 @@ fn is_span(field: &str) -> bool {
         && field.bytes().any(|digit| digit != b'0')
 }
 
-fn is_lower_hex(field: &str, length: usize) -> bool {
-    field.len() == length
-        && field
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+fn is_lower_hex(field: &[u8]) -> bool {
+    field
+        .iter()
+        .fold(true, |all, byte| all & matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

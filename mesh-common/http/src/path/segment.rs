@@ -85,6 +85,48 @@ impl Segment {
     }
 }
 
+/// Whether segments, with the slashes between them, are in normal form for certain: names, of characters that stand for
+/// themselves, none of which begins with a dot. Most paths are.
+pub(super) fn are_plain_names(segments: &[u8]) -> bool {
+    let mut before = b'/';
+    segments.iter().all(|byte| {
+        let is_plain = PLAIN[usize::from(*byte)] && !(*byte == b'.' && before == b'/');
+        before = *byte;
+        is_plain
+    })
+}
+
+/// Slashes, and what stands for itself in a segment.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'@'
+                    | b'/'
+            );
+        byte += 1;
+    }
+    table
+};
+
 /// Appends a segment in normal form.
 pub(super) fn write(text: &str, normal: &mut String) -> Result<(), PathError> {
     let mut rest = text.as_bytes();

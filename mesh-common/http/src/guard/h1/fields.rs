@@ -7,12 +7,13 @@ pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if line.first().is_some_and(|byte| is_blank(*byte)) {
         return Err(Refusal::Fold);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Refusal::Colon)?;
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) {
-        return Err(Refusal::FieldName);
+    // A name ends where no character of a token stands: at the colon, if it is one.
+    let end = line.iter().position(|byte| !TOKEN[usize::from(*byte)]);
+    match end.map(|end| line.split_at(end)) {
+        Some((name @ [_, ..], [b':', value @ ..])) => Ok((name, trim(value))),
+        _ if line.contains(&b':') => Err(Refusal::FieldName),
+        _ => Err(Refusal::Colon),
     }
-    Ok((name, trim(value.get(1..).unwrap_or_default())))
 }
 
 /// The elements of a list (RFC 9110 §5.6.1), which may be empty.
