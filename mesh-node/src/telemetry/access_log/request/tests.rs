@@ -1,10 +1,11 @@
-use std::time::UNIX_EPOCH;
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
 
-use mesh_model::TrustDomain;
+use mesh_model::{Identity, ResourceName, RuleName, TrustDomain};
 use serde_json::Value;
 
 use super::*;
-use crate::outcome::Flag;
+use crate::outcome::{Flag, Flags};
 
 /// 2026-03-01T12:00:00.000001Z.
 fn moment() -> SystemTime {
@@ -198,4 +199,61 @@ fn failures_are_what_failed_and_what_the_proxy_did_something_to() {
     assert!(with(Some(200), Some(14), None));
     assert!(with(None, None, Some(Flag::DownstreamConnectionTermination)));
     assert!(with(None, None, None));
+}
+
+#[test]
+fn numbers_are_written_whole() {
+    for (duration, text, json) in [
+        (Duration::ZERO, "0", "0.0"),
+        (Duration::from_secs(12), "12", "12.0"),
+        (Duration::from_nanos(1), "0.000000001", "0.000000001"),
+        (Duration::from_micros(1_050), "0.00105", "0.00105"),
+        (
+            Duration::MAX,
+            "18446744073709551615.999999999",
+            "18446744073709551615.999999999",
+        ),
+    ] {
+        let record = RequestRecord {
+            duration,
+            request_bytes: u64::MAX,
+            endpoint: Some("[2001:db8::1]:443".parse().unwrap()),
+            ..RequestRecord::from(client())
+        };
+        let as_text = line(&record, LogFormat::Text);
+        assert!(
+            as_text.contains(&format!(" duration={text} upstream_duration=- ")),
+            "{as_text}"
+        );
+        assert!(
+            as_text.contains(" request_bytes=18446744073709551615 response_bytes=0 "),
+            "{as_text}"
+        );
+        assert!(as_text.contains(" endpoint=[2001:db8::1]:443 "), "{as_text}");
+        let as_json = line(&record, LogFormat::Json);
+        assert!(
+            as_json.contains(&format!(",\"duration\":{json},\"upstream_duration\":null,")),
+            "{as_json}"
+        );
+        assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");
+    }
+}
+
+#[test]
+fn a_second_is_written_anew_when_it_is_another() {
+    let stamp = |micros| {
+        let mut buffer = Vec::new();
+        let now = UNIX_EPOCH + Duration::from_micros(micros);
+        write(&RequestRecord::from(client()), LogFormat::Text, now, &mut buffer);
+        String::from_utf8(buffer)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(stamp(1_772_366_400_999_999), "2026-03-01T12:00:00.999999Z");
+    assert_eq!(stamp(1_772_366_401_000_000), "2026-03-01T12:00:01.000000Z");
+    assert_eq!(stamp(1_772_366_400_000_010), "2026-03-01T12:00:00.000010Z");
+    assert_eq!(stamp(0), "1970-01-01T00:00:00.000000Z");
 }
