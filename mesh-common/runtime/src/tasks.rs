@@ -5,9 +5,12 @@
 //! Either way a panic or an abort is logged under the task's name and never lost.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -17,6 +20,17 @@ use crate::drain::Guard;
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
+}
+
+pin_project! {
+    /// A task, and what it holds until its end. By hand: an async block around a future holds it twice, and there is one of
+    /// these for each connection. Dropped in this order: what is held goes last.
+    struct Watched<F, K> {
+        #[pin]
+        future: F,
+        watch: Watch,
+        held: K,
+    }
 }
 
 /// Logs how a task ended. Lives inside the task's future, so it needs no allocation.
@@ -30,22 +44,19 @@ struct Watch {
 /// tokio's own, and no lock.
 #[track_caller]
 pub fn spawn_guarded(name: &'static str, guard: Guard, future: impl Future<Output = ()> + Send + 'static) {
-    spawn_guarded_on(&Handle::current(), name, guard, future);
+    spawn_guarded_on(&Handle::current(), name, guard, (), future);
 }
 
-/// [`spawn_guarded`], on the runtime of `handle`.
+/// [`spawn_guarded`], on the runtime of `handle`; also keeps what is to be `held` until the end.
 #[track_caller]
 pub fn spawn_guarded_on(
     handle: &Handle,
     name: &'static str,
     guard: Guard,
+    held: impl Send + 'static,
     future: impl Future<Output = ()> + Send + 'static,
 ) {
-    let task = async move {
-        watched(name, future).await;
-        drop(guard);
-    };
-    drop(spawn(handle, task));
+    drop(spawn(handle, Watched::new(name, (guard, held), future)));
 }
 
 impl Tasks {
@@ -72,7 +83,7 @@ impl Tasks {
         name: &'static str,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
-        let task = spawn(handle, watched(name, future));
+        let task = spawn(handle, Watched::new(name, (), future));
         let abort = task.abort_handle();
         let mut running = self.running.lock();
         running.retain(|(_, task)| !task.is_finished());
@@ -127,14 +138,28 @@ impl Drop for Watch {
     }
 }
 
-async fn watched(name: &'static str, future: impl Future<Output = ()>) {
-    let mut watch = Watch {
-        name,
-        completed: false,
-    };
-    future.await;
-    watch.completed = true;
-    tracing::trace!(task = name, "task ended");
+// === impl Watched ===
+
+impl<F, K> Watched<F, K> {
+    fn new(name: &'static str, held: K, future: F) -> Self {
+        let watch = Watch {
+            name,
+            completed: false,
+        };
+        Self { future, watch, held }
+    }
+}
+
+impl<F: Future<Output = ()>, K> Future for Watched<F, K> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        ready!(this.future.poll(context));
+        this.watch.completed = true;
+        tracing::trace!(task = this.watch.name, "task ended");
+        Poll::Ready(())
+    }
 }
 
 fn spawn(handle: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {

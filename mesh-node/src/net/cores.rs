@@ -144,10 +144,7 @@ impl Seat {
     #[track_caller]
     pub fn spawn(self, name: &'static str, guard: Guard, future: impl Future<Output = ()> + Send + 'static) {
         let handle = self.cores[self.index].handle.clone();
-        tasks::spawn_guarded_on(&handle, name, guard, async move {
-            future.await;
-            drop(self);
-        });
+        tasks::spawn_guarded_on(&handle, name, guard, self, future);
     }
 }
 
