@@ -176,9 +176,15 @@ fn rule(kind: &str, name: &str, service: &str, port: u16, fits: &str) -> String 
 }
 
 fn policy(service: &str) -> String {
+    let ports: Vec<String> = PORTS
+        .iter()
+        .filter(|(.., spoken)| *spoken != "tcp")
+        .map(|(port, ..)| format!("{{ kind: Service, name: {service}, sectionName: {port} }}"))
+        .collect();
     format!(
         "apiVersion: nodemesh.io/v1alpha1\nkind: TrafficPolicy\n\
          metadata: {{ name: {service}, namespace: {NAMESPACE} }}\nspec:\n  \
-         targetRefs: [ {{ kind: Service, name: {service} }} ]\n  {POLICY}---\n"
+         targetRefs: [ {} ]\n  {POLICY}---\n",
+        ports.join(", ")
     )
 }
