@@ -208,7 +208,8 @@ impl Writer<'_> {
     }
 }
 
-/// Waits without a buffer, then reads; reads of a long burst grow. By `poll_read`, which knows from a part that was read
+/// Waits without a buffer, then reads; reads of a long burst grow, and shrink slowly, for who sends much does not always have a
+/// buffer's worth ready. By `poll_read`, which knows from a part that was read
 /// that there is no more, and asks the kernel no second time.
 async fn read_tcp(half: &mut ReadHalf<'_>, size: &mut usize) -> io::Result<Option<Bytes>> {
     loop {
@@ -224,7 +225,7 @@ async fn read_tcp(half: &mut ReadHalf<'_>, size: &mut usize) -> io::Result<Optio
                 *size = if count >= *size {
                     (*size * 2).min(MAX_READ)
                 } else {
-                    count.max(MIN_READ)
+                    (*size / 2).max(count).max(MIN_READ)
                 };
                 return Ok(Some(buffer.freeze()));
             }
