@@ -7,7 +7,7 @@ use std::cell::RefCell;
 pub(super) const SIZE: usize = 68 * 1024;
 /// Buffers that a thread keeps for the next use; one tunnel has three at most, and most of them give theirs back before the next
 /// is served.
-const KEPT: usize = 8;
+const KEPT: usize = 4;
 /// Bytes left free for what TLS says of itself: an alert, or new keys.
 const RESERVE: usize = 1024;
 
