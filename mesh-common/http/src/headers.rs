@@ -214,23 +214,19 @@ fn is_request_id(value: &HeaderValue) -> bool {
     (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-/// A UUID of version 4, in its text form.
+/// A UUID of version 4, in its text form. There is none like it, so HTTP/2 is told not to keep it for later requests: it would
+/// take the place of what does come again (RFC 7541 §6.2.3).
 fn uuid(mut random: [u8; 16]) -> HeaderValue {
     random[6] = random[6] & 0x0f | 0x40;
     random[8] = random[8] & 0x3f | 0x80;
+    let digits = query::lower_digits(random);
+    let (digits, _) = digits.as_chunks::<4>();
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for byte in random {
-        // Between the groups of 8, 4, 4, 4 and 12 digits.
-        if matches!(at, 8 | 13 | 18 | 23) {
-            at += 1;
-        }
-        for half in [byte >> 4, byte & 0xf] {
-            if let Some(place) = text.get_mut(at) {
-                *place = query::lower_digit(half);
-            }
-            at += 1;
-        }
+    // Groups of 8, 4, 4, 4 and 12 digits.
+    for (part, at) in digits.iter().zip([0, 4, 9, 14, 19, 24, 28, 32]) {
+        text[at..at + 4].copy_from_slice(part);
     }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut value = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    value.set_sensitive(true);
+    value
 }

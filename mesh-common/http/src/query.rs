@@ -60,9 +60,14 @@ pub(crate) fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// The digit of a value below 16.
-pub(crate) fn lower_digit(value: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(value & 0xf)]
+/// The bytes in hexadecimal.
+pub(crate) fn lower_digits(bytes: [u8; 16]) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+    }
+    digits
 }
 
 #[cfg(test)]

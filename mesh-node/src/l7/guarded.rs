@@ -171,15 +171,8 @@ where
         let answered = self.requests.answered.load(Ordering::Acquire);
         self.guard.answered(answered & !GRANTED, answered & GRANTED != 0);
         if self.released == 0 && self.end != End::Here && !self.waiting.is_empty() {
-            match self.guard.release(&self.waiting) {
-                Ok(Released { count, cut }) => {
-                    // What is before the cut moves up to what is behind it.
-                    self.waiting.copy_within(..cut.start, cut.len());
-                    self.waiting.advance(cut.len());
-                    self.released = count - cut.len();
-                }
-                Err(refusal) => self.refuse(refusal)?,
-            }
+            let released = self.guard.release(&self.waiting);
+            self.note(released)?;
         }
         if self.released == 0 {
             return Ok(false);
@@ -190,6 +183,20 @@ where
         self.waiting.advance(count);
         self.released -= count;
         Ok(true)
+    }
+
+    /// Notes what of `waiting` may go on.
+    fn note(&mut self, released: Result<Released, Refusal>) -> io::Result<()> {
+        match released {
+            Ok(Released { count, cut }) => {
+                // What is before the cut moves up to what is behind it.
+                self.waiting.copy_within(..cut.start, cut.len());
+                self.waiting.advance(cut.len());
+                self.released = count - cut.len();
+                Ok(())
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     /// Ends the connection for hyper. Within content the error goes to whoever reads that, and the request is answered
@@ -271,6 +278,42 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// Reads into hyper's own buffer, and leaves it there if all of it may go on: it is a whole request most often. Whether
+    /// it was.
+    fn poll_through(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        if fresh.is_empty() {
+            self.end = End::Client;
+            return Poll::Ready(Ok(false));
+        }
+        let released = self.guard.release(fresh);
+        if let Ok(Released { count, cut }) = &released
+            && *count == fresh.len()
+            && cut.is_empty()
+        {
+            self.reading.stop();
+            return Poll::Ready(Ok(true));
+        }
+        self.waiting.extend_from_slice(fresh);
+        buffer.set_filled(before);
+        Poll::Ready(self.note(released).map(|()| false))
+    }
+
+    /// Reads what hyper may not have yet.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.waiting.reserve(READ);
+        if ready!(pin!(self.io.read_buf(&mut self.waiting)).poll(context))? == 0 {
+            self.end = End::Client;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Keeps an eye on how long the client takes nothing.
     fn stalled<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -307,10 +350,14 @@ where
             if plain > 0 {
                 return this.poll_plain(context, plain, buffer);
             }
-            this.waiting.reserve(READ);
-            match pin!(this.io.read_buf(&mut this.waiting)).poll(context)? {
-                Poll::Ready(0) => this.end = End::Client,
-                Poll::Ready(_) => {}
+            let read = if this.waiting.is_empty() && buffer.remaining() >= READ {
+                this.poll_through(context, buffer)?
+            } else {
+                this.poll_more(context)?.map(|()| false)
+            };
+            match read {
+                Poll::Ready(true) => return Poll::Ready(Ok(())),
+                Poll::Ready(false) => {}
                 Poll::Pending => {
                     if this.waiting.is_empty() {
                         // An idle connection holds no memory for what may come.

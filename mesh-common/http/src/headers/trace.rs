@@ -8,7 +8,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName};
 
 use super::Present;
-use crate::query::{digit, lower_digit};
+use crate::query::{digit, lower_digits};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -45,15 +45,18 @@ impl TraceId {
         }
         (bytes != [0; 16]).then_some(Self(bytes))
     }
+
+    /// As it is displayed, in `digits`.
+    pub fn text(self, digits: &mut [u8; 32]) -> &str {
+        *digits = lower_digits(self.0);
+        // They are ASCII.
+        std::str::from_utf8(digits).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [b'0'; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[lower_digit(byte >> 4), lower_digit(byte & 0xf)]);
-        }
-        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+        f.write_str(self.text(&mut [0; 32]))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use hyper::body::{Body, Frame, SizeHint};
-use mesh_http::headers;
+use mesh_http::headers::{self, TraceId};
 use mesh_model::ResourceName;
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ struct Asked {
     host: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
-    trace_id: Option<String>,
+    trace_id: Option<TraceId>,
 }
 
 /// One time that a request is sent.
@@ -151,7 +151,7 @@ impl Exchange {
     /// Notes what the request is known by, once that has been settled.
     pub(super) fn identify(&mut self, headers: &HeaderMap) {
         self.asked.request_id = headers.get("x-request-id").cloned();
-        self.asked.trace_id = headers::trace_id(headers).map(|id| id.to_string());
+        self.asked.trace_id = headers::trace_id(headers);
     }
 
     /// The story of what went wrong.
@@ -213,6 +213,7 @@ impl Exchange {
     }
 
     fn record(&self) {
+        let (trace_id, mut digits) = (self.asked.trace_id, [0; 32]);
         let local = &self.connection.local.workload;
         let destination = self
             .attempt
@@ -242,7 +243,7 @@ impl Exchange {
             request_bytes: self.meter.sent(),
             response_bytes: self.meter.received(),
             request_id: text(self.asked.request_id.as_ref()),
-            trace_id: self.asked.trace_id.as_deref().unwrap_or_default(),
+            trace_id: trace_id.map_or("", |id| id.text(&mut digits)),
             user_agent: text(self.asked.user_agent.as_ref()),
             ..RequestRecord::from(self.connection.client)
         };

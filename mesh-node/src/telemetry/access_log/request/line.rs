@@ -140,13 +140,11 @@ impl<'a> Line<'a> {
         self.quote();
         match address {
             SocketAddr::V4(address) => {
-                for (index, byte) in address.ip().octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.push(".");
-                    }
-                    self.digits(byte.into());
-                }
-                self.push(":");
+                let [a, b, c, d] = address.ip().octets();
+                self.byte(a, b'.');
+                self.byte(b, b'.');
+                self.byte(c, b'.');
+                self.byte(d, b':');
                 self.digits(address.port().into());
             }
             SocketAddr::V6(_) => drop(write!(self.out, "{address}")),
@@ -261,6 +259,16 @@ impl<'a> Line<'a> {
         }
         self.out
             .extend_from_slice(digits.get(20 - length..).unwrap_or_default());
+    }
+
+    /// A number below 256, and what follows it.
+    fn byte(&mut self, number: u8, after: u8) {
+        let (hundreds, tens, ones) = (b'0' + number / 100, b'0' + number / 10 % 10, b'0' + number % 10);
+        match number {
+            0..10 => self.out.extend_from_slice(&[ones, after]),
+            10..100 => self.out.extend_from_slice(&[tens, ones, after]),
+            _ => self.out.extend_from_slice(&[hundreds, tens, ones, after]),
+        }
     }
 
     fn absent(&mut self) {
