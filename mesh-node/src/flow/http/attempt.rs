@@ -3,6 +3,7 @@
 //! What may have been executed is sent again only when the user's policy says so, and every repetition fits into the
 //! backend's budget.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,12 +102,14 @@ pub(super) async fn send(
     let mut retries = 0;
     let mut stale = 0;
     loop {
-        let attempt = one(exchange, backend, request, &mut tried);
-        let result = match attempt_timeout {
-            Some(limit) => timeout(limit, attempt)
-                .await
-                .unwrap_or_else(|_| Err(Failed::timeout(limit))),
-            None => attempt.await,
+        let result = {
+            let mut attempt = pin!(one(exchange, backend, request, &mut tried));
+            let limit = attempt_timeout.unwrap_or_default();
+            tokio::select! {
+                biased;
+                result = &mut attempt => result,
+                () = sleep(limit), if attempt_timeout.is_some() => Err(Failed::timeout(limit)),
+            }
         };
         let failed = match result {
             Ok((answer, lease)) => {

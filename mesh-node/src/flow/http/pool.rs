@@ -142,7 +142,8 @@ impl Upstreams {
         if let Some(leased) = http1::idle(&pair) {
             return Ok(leased);
         }
-        http1::open(self, &pair, wanted).await
+        // On the heap, for few requests need it: the future of every request has room for what it awaits.
+        Box::pin(http1::open(self, &pair, wanted)).await
     }
 
     /// A place in an HTTP/2 connection.
@@ -151,7 +152,7 @@ impl Upstreams {
         if let Some(lease) = http2::place(&pair) {
             return Ok(lease);
         }
-        http2::open(self, &pair, wanted).await
+        Box::pin(http2::open(self, &pair, wanted)).await
     }
 
     fn pair(self: &Arc<Self>, wanted: &Wanted<'_>) -> Arc<Pair> {

@@ -1,6 +1,6 @@
 //! One request, from its arrival to the head of its answer.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,16 +222,19 @@ async fn forward(
     };
     let limits = (policy.timeouts.request, policy.timeouts.idle.unwrap_or(IDLE));
     let mut late: Pin<Box<dyn Future<Output = Flag> + Send>> = Box::pin(late(Arc::clone(meter), limits));
-    let sending = attempt::send(
-        &mut exchange,
-        &backend,
-        &mut sendable,
-        policy.retry.as_ref(),
-        policy.timeouts.backend_request,
-    );
-    let result = tokio::select! {
-        result = sending => result.map_err(Refusal::failed),
-        flag = &mut late => Err(Refusal::late(flag)),
+    let result = {
+        // Pinned where it is: `select!` would hold it once more.
+        let mut sending = pin!(attempt::send(
+            &mut exchange,
+            &backend,
+            &mut sendable,
+            policy.retry.as_ref(),
+            policy.timeouts.backend_request,
+        ));
+        tokio::select! {
+            result = &mut sending => result.map_err(Refusal::failed),
+            flag = &mut late => Err(Refusal::late(flag)),
+        }
     };
     match result {
         Ok((answer, lease)) => pass_on(exchange, (answer, lease), &sendable, &after, late),
