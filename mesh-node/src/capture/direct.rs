@@ -4,7 +4,7 @@
 //! lease is renewed. Decides nothing: who may go past the proxy, and when that ends, comes from above.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
@@ -178,6 +178,14 @@ impl Capture {
     /// The id of an enrolled workload's cgroup.
     pub fn cgroup_id(&self, cgroup: &Path) -> Option<u64> {
         self.enrolled.lock().get(cgroup).copied()
+    }
+
+    /// Whether this process's CLOCK_MONOTONIC is not that of the programs, so that leases would end at another time
+    /// (time_namespaces(7)).
+    pub fn has_other_clock() -> bool {
+        let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        let monotonic = offsets.lines().find_map(|line| line.strip_prefix("monotonic"));
+        monotonic.is_some_and(|offset| offset.split_whitespace().any(|number| number != "0"))
     }
 
     /// Grants are in force for so long from now on; without a renewal they end then. Zero: at once.

@@ -3,6 +3,7 @@
 mod connects;
 mod excluded;
 mod flows;
+mod granted;
 mod lifecycle;
 mod takeover;
 mod verified;
@@ -81,6 +82,22 @@ pub const ALL: &[(&str, Check)] = &[
     (
         "the_proxys_own_connections_are_known",
         flows::the_proxys_own_connections_are_known,
+    ),
+    (
+        "granted_connections_go_straight_and_are_told_of",
+        granted::granted_connections_go_straight_and_are_told_of,
+    ),
+    (
+        "grants_that_do_not_hold_lead_to_the_proxy",
+        granted::grants_that_do_not_hold_lead_to_the_proxy,
+    ),
+    (
+        "a_grant_of_the_deepest_enrolled_cgroup_counts",
+        granted::a_grant_of_the_deepest_enrolled_cgroup_counts,
+    ),
+    (
+        "a_refused_granted_connection_is_told_of",
+        granted::a_refused_granted_connection_is_told_of,
     ),
     ("release_leaves_nothing", lifecycle::release_leaves_nothing),
     (

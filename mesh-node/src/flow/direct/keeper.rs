@@ -133,10 +133,12 @@ impl Keeper {
     }
 
     fn start(&self, state: &mut State) {
-        let off = if self.is_wanted {
-            diag::can_destroy().err().map(|error| error.to_string())
-        } else {
+        let off = if !self.is_wanted {
             Some("[capture] direct-connections is false".to_owned())
+        } else if Capture::has_other_clock() {
+            Some("this process is in a time namespace, whose clock is not the kernel's".to_owned())
+        } else {
+            diag::can_destroy().err().map(|error| error.to_string())
         };
         match &off {
             None => tracing::info!("connections within the node that the proxy need not carry go past it"),
@@ -258,6 +260,7 @@ impl Keeper {
         // Before the snapshot and the workloads are: what is looked at is as of these, or newer.
         let seen = (context.store.generation(), context.locals.changes());
         let (is_first, is_other) = (state.seen.is_none(), state.seen != Some(seen));
+        let are_others_attached = state.seen.is_none_or(|(_, changes)| changes != seen.1);
         state.seen = Some(seen);
         if seen.0 > 0 && state.configured.is_none() {
             state.configured = Some(now);
@@ -274,7 +277,7 @@ impl Keeper {
         for (pair, entry) in &mut state.pairs {
             is_news |= entry.settle(context, &self.capture, pair.asked, &mut state.ways);
         }
-        if is_news || is_other {
+        if is_news || are_others_attached {
             state.sweep_until = Some(now + AFTERMATH);
         }
         is_news || is_first
