@@ -96,14 +96,13 @@ impl Buffer {
     pub(super) fn give_back(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
-            let kept = SPARE.try_with(|spare| {
+            // Freed when the thread is about to end.
+            let _kept = SPARE.try_with(|spare| {
                 let mut spare = spare.borrow_mut();
                 if spare.len() < KEPT {
                     spare.push(bytes);
                 }
             });
-            // Freed when the thread is about to end.
-            drop(kept);
         }
     }
     /// Whether it has no memory.
