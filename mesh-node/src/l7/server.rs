@@ -78,8 +78,9 @@ where
     H: Handler,
 {
     match version {
-        Version::Http1 => http1::serve(io, limits, stop, handler).await,
-        Version::Http2 => http2::serve(io, limits, stop, handler).await,
+        // Each on the heap by itself: a connection of the one kind has no room for the other.
+        Version::Http1 => Box::pin(http1::serve(io, limits, stop, handler)).await,
+        Version::Http2 => Box::pin(http2::serve(io, limits, stop, handler)).await,
     }
 }
 
