@@ -21,7 +21,10 @@ use crate::stage::{Extras, Stage};
 const ACTIVE: u32 = 1000;
 /// Idle connections of each kind.
 const IDLE: u32 = 2000;
-/// What came with the start is over.
+/// What came with the start is over, and the pages that it freed are given back (10 s in jemalloc): else they would be
+/// counted as the proxy's, or be where the first connections find their room for nothing.
+const REST: Duration = Duration::from_secs(12);
+/// What came with the connections is over.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Between two looks at a process under load.
 const LOOK: Duration = Duration::from_millis(20);
@@ -32,7 +35,7 @@ pub fn measure(plan: &Plan, peers: &[Peer], seconds: u32, mut told: impl FnMut(&
     let mut round = Round::new();
     told("memory: at rest, and under 1,000 connections");
     let mut stage = Stage::open(plan, Extras::default())?;
-    thread::sleep(SETTLE);
+    thread::sleep(REST);
     let mut commands = BTreeMap::new();
     for &peer in peers {
         let figures = round.entry(peer.name().to_owned()).or_default();
@@ -87,7 +90,7 @@ fn under_load(stage: &mut Stage, plan: &Plan, peer: Peer, seconds: u32) -> Resul
 /// Bytes of both proxies for one idle connection that is bytes to them, and for one that is HTTP.
 fn idle(stage: &mut Stage, plan: &Plan, peer: Peer) -> Result<Figures> {
     cases::load(stage, plan, peer, 1)?.check()?;
-    thread::sleep(SETTLE);
+    thread::sleep(REST);
     let from = stage.client(peer).place.clone();
     let mut figures = Figures::new();
     let mut held = Vec::new();
