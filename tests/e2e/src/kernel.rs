@@ -71,24 +71,34 @@ pub fn enrolled_cgroups(pins: &Path) -> Result<(BTreeSet<u64>, BTreeSet<u64>)> {
     let all = files(pins)?;
     let folder_of = |pin: &PathBuf| pin.parent()?.file_name()?.to_str()?.parse::<u64>().ok();
     let linked = all.iter().filter_map(folder_of).collect();
-    let map = all.iter().find(|pin| pin.ends_with("maps/WORKLOADS"));
-    let map = map.with_context(|| format!("no WORKLOADS below {}", pins.display()))?;
-    let output = Command::new(binaries::theirs("bpftool")?)
-        .args(["-j", "map", "dump", "pinned"])
-        .arg(map)
-        .output()
-        .context("run bpftool")?;
-    let entries: Value =
-        serde_json::from_slice(&output.stdout).context("read bpftool's dump of WORKLOADS")?;
+    let entries = dump(&all, "WORKLOADS").with_context(|| format!("below {}", pins.display()))?;
     let key = |entry: &Value| -> Option<u64> {
         let bytes = entry["key"].as_array()?.iter();
         let bytes = bytes.map(|byte| u8::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok());
         let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
         Some(u64::from_ne_bytes(bytes.try_into().ok()?))
     };
-    let keys = entries.as_array().context("bpftool dumped no list")?.iter();
+    let keys = entries.iter();
     let keys = keys.map(|entry| key(entry).with_context(|| format!("no cgroup's id in {entry}")));
     Ok((linked, keys.collect::<Result<_>>()?))
+}
+
+/// How many entries a pinned map has.
+pub fn entries(pins: &Path, map: &str) -> Result<usize> {
+    dump(&files(pins)?, map)
+        .map(|entries| entries.len())
+        .with_context(|| format!("below {}", pins.display()))
+}
+
+fn dump(pins: &[PathBuf], name: &str) -> Result<Vec<Value>> {
+    let map = pins.iter().find(|pin| pin.ends_with(format!("maps/{name}")));
+    let map = map.with_context(|| format!("no map {name}"))?;
+    let output = Command::new(binaries::theirs("bpftool")?)
+        .args(["-j", "map", "dump", "pinned"])
+        .arg(map)
+        .output()
+        .context("run bpftool")?;
+    serde_json::from_slice(&output.stdout).with_context(|| format!("read bpftool's dump of {name}"))
 }
 
 /// The named network namespaces of a topology: others may be made and removed beside it.

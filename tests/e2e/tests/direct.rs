@@ -8,6 +8,7 @@ mod direct {
     mod grants;
     mod restarts;
     mod speed;
+    mod storm;
     mod traffic;
     mod yard;
 }

@@ -204,7 +204,8 @@ pub(super) fn pair(node: &NodeProxy, workload: &str, to: SocketAddr) -> Result<O
 /// A counter of the client's connections.
 pub(super) fn sum(metrics: &Metrics, name: &str, transport: &str) -> u64 {
     let labels = [("transport", transport), ("workload", "shop/client")];
-    let sum = metrics.sum(&format!("mesh_node_{name}_total"), &labels);
+    // Nothing at all adds up to -0.
+    let sum = metrics.sum(&format!("mesh_node_{name}_total"), &labels).abs();
     format!("{sum:.0}").parse().unwrap()
 }
 
