@@ -74,7 +74,8 @@ impl Others {
             let client: Box<dyn Client> = match self.protocol {
                 Protocol::Bytes => Box::new(bytes::Client::new(wire)),
                 Protocol::Http1 => Box::new(http1::Client::new(wire)),
-                Protocol::Http2 => Box::new(http2::Client::new(wire)?),
+                Protocol::Http2 => Box::new(http2::Client::new(wire, false)?),
+                Protocol::Grpc => Box::new(http2::Client::new(wire, true)?),
             };
             self.clients.push((client, false));
         }
@@ -112,7 +113,8 @@ impl Others {
             self.servers.push(match self.protocol {
                 Protocol::Bytes => Box::new(bytes::Server::new(wire)),
                 Protocol::Http1 => Box::new(http1::Server::new(wire)),
-                Protocol::Http2 => Box::new(http2::Server::new(wire)),
+                Protocol::Http2 => Box::new(http2::Server::new(wire, false)),
+                Protocol::Grpc => Box::new(http2::Server::new(wire, true)),
             });
         }
         for server in &mut self.servers {

@@ -45,6 +45,8 @@ pub(crate) enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// gRPC: one message there, one back.
+    Grpc,
 }
 
 /// What is measured.
@@ -80,11 +82,12 @@ struct Captured(SocketAddr);
 
 impl Case {
     /// All of them.
-    pub(crate) const ALL: [Case; 6] = [
+    pub(crate) const ALL: [Case; 7] = [
         Case::new("http1-same-node", Protocol::Http1, false),
         Case::new("http1-between-nodes", Protocol::Http1, true),
         Case::new("http2-same-node", Protocol::Http2, false),
         Case::new("http2-between-nodes", Protocol::Http2, true),
+        Case::new("grpc-between-nodes", Protocol::Grpc, true),
         Case::new("tcp-same-node", Protocol::Bytes, false),
         Case::new("tcp-between-nodes", Protocol::Bytes, true),
     ];

@@ -1,4 +1,4 @@
-//! HTTP/2, by the library of that name, which is asked again and again and so needs nobody to wake it.
+//! HTTP/2 and gRPC, by HTTP/2's library, which is asked again and again and so needs nobody to wake it.
 
 use std::io::{self, Read as _, Write as _};
 use std::pin::{Pin, pin};
@@ -8,13 +8,19 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{self, ResponseFuture, SendRequest};
-use h2::server;
-use http::{Request, Response};
+use h2::server::{self, SendResponse};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{CONTENT, Wire, unless_waiting};
 
+/// A message of gRPC is so much longer: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+/// Bytes of a gRPC request's message.
+const MESSAGE: usize = 100;
+
 pub(super) struct Client {
+    is_grpc: bool,
     connection: client::Connection<Wire>,
     send: SendRequest<Bytes>,
     head: Option<ResponseFuture>,
@@ -22,7 +28,14 @@ pub(super) struct Client {
     received: usize,
 }
 
-pub(super) enum Server {
+pub(super) struct Server {
+    is_grpc: bool,
+    connection: Connection,
+    /// Calls whose message is still to come.
+    calls: Vec<(RecvStream, SendResponse<Bytes>)>,
+}
+
+enum Connection {
     Opening(Box<server::Handshake<Wire>>),
     Open(Box<server::Connection<Wire, Bytes>>),
 }
@@ -30,12 +43,13 @@ pub(super) enum Server {
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(wire: Wire) -> Result<Self> {
+    pub(super) fn new(wire: Wire, is_grpc: bool) -> Result<Self> {
         let Poll::Ready(opened) = pin!(client::handshake(wire)).poll(&mut now()) else {
             bail!("a connection does not take the first bytes of HTTP/2");
         };
         let (send, connection) = opened?;
         Ok(Self {
+            is_grpc,
             connection,
             send,
             head: None,
@@ -58,7 +72,10 @@ impl super::Client for Client {
             bail!("there is no room for a stream");
         };
         ready?;
-        let (head, _) = self.send.send_request(request()?, true)?;
+        let (head, mut body) = self.send.send_request(request(self.is_grpc)?, !self.is_grpc)?;
+        if self.is_grpc {
+            body.send_data(message(MESSAGE), true)?;
+        }
         self.head = Some(head);
         self.received = 0;
         self.drive()
@@ -89,7 +106,14 @@ impl super::Client for Client {
             }
         };
         if is_over {
-            ensure!(self.received == CONTENT, "{} bytes came", self.received);
+            let expected = if self.is_grpc { PREFIX + CONTENT } else { CONTENT };
+            ensure!(self.received == expected, "{} bytes came", self.received);
+            if self.is_grpc {
+                let trailers = body.poll_trailers(&mut now());
+                let is_ok =
+                    matches!(&trailers, Poll::Ready(Ok(Some(trailers))) if trailers["grpc-status"] == "0");
+                ensure!(is_ok, "the call ended with {trailers:?}");
+            }
             self.body = None;
         }
         self.drive()?;
@@ -100,37 +124,99 @@ impl super::Client for Client {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn new(wire: Wire) -> Self {
-        Self::Opening(Box::new(server::handshake(wire)))
+    pub(super) fn new(wire: Wire, is_grpc: bool) -> Self {
+        Self {
+            is_grpc,
+            connection: Connection::Opening(Box::new(server::handshake(wire))),
+            calls: Vec::new(),
+        }
     }
 }
 
 impl super::Server for Server {
     fn serve(&mut self) -> Result<()> {
-        if let Self::Opening(opening) = self {
+        if let Connection::Opening(opening) = &mut self.connection {
             let Poll::Ready(opened) = Pin::new(opening).poll(&mut now()) else {
                 return Ok(());
             };
-            *self = Self::Open(Box::new(opened?));
+            self.connection = Connection::Open(Box::new(opened?));
         }
-        let Self::Open(connection) = self else {
+        let Connection::Open(connection) = &mut self.connection else {
             return Ok(());
         };
         while let Poll::Ready(stream) = connection.poll_accept(&mut now()) {
-            let (_, mut respond) = stream.context("the data plane ended a connection")??;
-            let mut body = respond.send_response(answer()?, false)?;
-            body.send_data(Bytes::from_static(&[b'x'; CONTENT]), true)?;
+            let (request, mut respond) = stream.context("the data plane ended a connection")??;
+            if self.is_grpc {
+                self.calls.push((request.into_body(), respond));
+            } else {
+                let mut body = respond.send_response(answer()?, false)?;
+                body.send_data(Bytes::from_static(&[b'x'; CONTENT]), true)?;
+            }
+        }
+        if !self.calls.is_empty() {
+            for (mut message, respond) in std::mem::take(&mut self.calls) {
+                if is_read(&mut message)? {
+                    reply(respond)?;
+                } else {
+                    self.calls.push((message, respond));
+                }
+            }
+            // Writes what was said.
+            ensure!(
+                connection.poll_accept(&mut now()).is_pending(),
+                "calls came at once"
+            );
         }
         Ok(())
     }
 }
 
-fn request() -> Result<Request<()>> {
+/// Reads a call's message; whether it came to its end.
+fn is_read(message: &mut RecvStream) -> Result<bool> {
+    while let Poll::Ready(data) = message.poll_data(&mut now()) {
+        let Some(data) = data else { return Ok(true) };
+        message.flow_control().release_capacity(data?.len())?;
+    }
+    Ok(message.is_end_stream())
+}
+
+/// Answers a call.
+fn reply(mut respond: SendResponse<Bytes>) -> Result<()> {
+    let head = Response::builder().header("content-type", "application/grpc");
+    let mut body = respond.send_response(head.body(())?, false)?;
+    body.send_data(message(CONTENT), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    body.send_trailers(trailers)?;
+    Ok(())
+}
+
+/// A message of so many bytes.
+fn message(length: usize) -> Bytes {
+    let mut message = vec![b'x'; PREFIX + length];
+    message[0] = 0;
+    // Both lengths are far below 2^32.
+    let length = u32::try_from(length).unwrap_or_default();
+    message[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+    message.into()
+}
+
+fn request(is_grpc: bool) -> Result<Request<()>> {
+    if is_grpc {
+        let call = Request::post("http://recommendations.shop.svc.cluster.local/api.v2.Recommendations/For")
+            .version(http::Version::HTTP_2)
+            .header("content-type", "application/grpc")
+            .header("user-agent", "grpc-go/1.66.0")
+            .header("te", "trailers")
+            .header("grpc-timeout", "4999m")
+            .header("grpc-accept-encoding", "gzip");
+        return Ok(call.body(())?);
+    }
     let request = Request::get(
         "http://recommendations.shop.svc.cluster.local/api/v2/recommendations/for/4711?limit=20&page=2",
     )
     .version(http::Version::HTTP_2)
-    .header("user-agent", "grpc-go/1.66.0")
+    .header("user-agent", "Go-http-client/2.0")
     .header("accept", "application/json")
     .header("accept-encoding", "gzip")
     .header(

@@ -59,6 +59,7 @@ pub(super) fn world(protocol: Protocol, server: SocketAddr, node: &str) -> Resul
                     Protocol::Bytes => AppProtocol::Tcp,
                     Protocol::Http1 => AppProtocol::Http1,
                     Protocol::Http2 => AppProtocol::Http2,
+                    Protocol::Grpc => AppProtocol::Grpc,
                 },
                 policy: Arc::new(PortPolicy::default()),
             }],
@@ -100,7 +101,7 @@ fn workload(name: &str, node: &str, address: std::net::IpAddr) -> Result<Workloa
 }
 
 /// Three rules: one for testers, whom a header tells, one for a part of the paths, and one for the rest. The requests
-/// fall under the second.
+/// fall under the second, calls of gRPC under the last.
 fn routes(service: &ResourceName) -> Result<ServiceRoutes> {
     let header = ValueMatch {
         name: "x-canary".to_owned(),
