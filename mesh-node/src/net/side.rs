@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_task_that_has_had_its_turn_gives_the_thread_away_and_reads_later() {
-        let (done, finished) = mpsc::channel();
+        let (done, finished) = mpsc::sync_channel(1);
         // A thread of its own: one that goes round for ever can't be stopped.
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
