@@ -12,8 +12,6 @@ use serde::Serialize;
 use crate::setup::{self, Purpose, tools};
 use crate::{build, command, workspace};
 
-/// A cold release build takes some minutes on two cores.
-const BUILD_DEADLINE: Duration = Duration::from_mins(40);
 /// A full run is a little more than an hour; whoever asks for more rounds gets more.
 const DEADLINE: Duration = Duration::from_hours(6);
 const EXAMPLES: &str = "Examples:
@@ -115,15 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::ensure(Purpose::Bench)?;
     let plan = plan(arguments)?;
     let binaries = binaries(arguments)?;
-    let mut cargo = command::cargo([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "mesh-bench",
-        "--bins",
-    ]);
-    command::step("build the bench", || command::run(&mut cargo, BUILD_DEADLINE))?;
+    build::bench()?;
     let mut bench = Command::new(workspace::target()?.join("release/mesh-bench"));
     bench
         .arg(serde_json::to_string(&plan)?)

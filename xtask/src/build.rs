@@ -44,6 +44,18 @@ pub(crate) fn profiling() -> Result<PathBuf> {
     Ok(workspace::target()?.join("profiling"))
 }
 
+/// Builds the bench's own programs.
+pub(crate) fn bench() -> Result<()> {
+    // Named beside the others, though only its programs are built: cargo then uses the crates that they have in common as
+    // they were built for them, and not once more with fewer features.
+    let mut cargo = command::cargo(["build", "--locked", "--release", "--package", "mesh-bench"]);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    cargo.args(["--bin", "mesh-bench", "--bin", "mesh-bench-tool"]);
+    command::step("build the bench", || command::run(&mut cargo, DEADLINE))
+}
+
 fn build(profile: &str, change: impl FnOnce(&mut Command)) -> Result<()> {
     let mut cargo = command::cargo(["build", "--locked", "--bins", "--profile", profile]);
     for package in PACKAGES {

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::load::Load;
+use crate::load::{Load, Stuck};
 use crate::meter::Reading;
 use crate::profile::{self, Watched};
 use crate::stage::Stage;
 use crate::statistics::Summary;
 use crate::swap::{Swap, Swapping};
+
+/// How often a turn is tried whose load program gets stuck.
+const ATTEMPTS: u32 = 3;
 
 /// Figures of one measurement, by name.
 pub type Figures = BTreeMap<String, f64>;
@@ -109,7 +112,7 @@ impl Group {
                 let place = (turn + round as usize) % self.subjects.len();
                 let subject = &self.subjects[place];
                 told(&format!("{} {}", self.key, subject.name));
-                let measured = self.measure(stage, subject, seconds);
+                let measured = self.measure_again(stage, subject, seconds);
                 let measured = measured
                     .with_context(|| format!("{}, {}, round {}", self.key, subject.name, round + 1))?;
                 figures.insert(subject.name.clone(), measured);
@@ -138,6 +141,17 @@ impl Group {
             written.extend(recorded.with_context(|| format!("profile {} of {}", subject.name, self.key))?);
         }
         Ok(written)
+    }
+
+    /// A load program that got stuck had its turn in vain; its figures are no one's.
+    fn measure_again(&self, stage: &mut Stage, subject: &Subject, seconds: u32) -> Result<Figures> {
+        for _ in 1..ATTEMPTS {
+            match self.measure(stage, subject, seconds) {
+                Err(error) if error.is::<Stuck>() => {}
+                measured => return measured,
+            }
+        }
+        self.measure(stage, subject, seconds)
     }
 
     fn measure(&self, stage: &mut Stage, subject: &Subject, seconds: u32) -> Result<Figures> {

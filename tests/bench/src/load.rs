@@ -11,6 +11,7 @@ pub mod iperf;
 pub mod oha;
 pub mod wrk;
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::plan::Size;
 pub use handshakes::Credentials;
 
 /// A load program ends this much after its time, or is killed.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(15);
 /// The path of the gRPC server's only call.
 pub const CALL: &str = "/bench.Bytes/Get";
 
@@ -96,6 +97,20 @@ pub struct Outcome {
     pub latencies: Vec<(&'static str, f64)>,
 }
 
+/// A load program did all its work and did not end: its own fault, and to be measured again.
+#[derive(Debug, Clone, Copy)]
+pub struct Stuck;
+
+// === impl Stuck ===
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("h2load stopped all its clients and did not end, several times: try again")
+    }
+}
+
+impl std::error::Error for Stuck {}
+
 // === impl Load ===
 
 impl Load {
@@ -114,8 +129,11 @@ impl Load {
 
     /// Makes the load for so long.
     pub fn run(&self, seconds: u32) -> Result<Outcome> {
-        let finished = self.program(seconds)?.run(Self::deadline(seconds))?.success()?;
-        let text = finished.text();
+        let finished = self.program(seconds)?.run(Self::deadline(seconds))?;
+        if h2load::is_stuck(&finished) {
+            return Err(Stuck.into());
+        }
+        let text = finished.success()?.text();
         let outcome = match &self.kind {
             Kind::Http1 { size, .. } => wrk::read(&text, *size),
             Kind::Http2 { size, .. } => h2load::read(self, &text, size.bytes()),

@@ -104,17 +104,19 @@ pub fn nginx(workload: &Workload, folder: &Path) -> Result<Process> {
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         writeln!(scratch, "{kind}_temp_path {path}/{kind};")?;
     }
+    // With sendfile, the head of an answer over HTTP/2 and its body leave by two calls, and without TLS nginx does not switch
+    // Nagle's algorithm off: each answer would wait 40 ms for the client's delayed acknowledgement.
     let config = format!(
         "daemon off; master_process off; worker_rlimit_nofile 19000; pid {path}/pid;\n\
          error_log stderr warn;\n\
          events {{ worker_connections 15000; }}\n\
-         http {{\n{scratch}\naccess_log off; sendfile on; tcp_nopush on;\n\
+         http {{\n{scratch}\naccess_log off; sendfile on;\n\
          keepalive_timeout 600s; keepalive_requests 100000000; http2_max_concurrent_streams 1024;\n\
          open_file_cache max=100 inactive=1h; open_file_cache_valid 1h;\n\
-         server {{\n\
-         listen 0.0.0.0:{HTTP1_PORT} backlog=4096; listen [::]:{HTTP1_PORT} ipv6only=on backlog=4096;\n\
-         listen 0.0.0.0:{HTTP2_PORT} http2 backlog=4096; listen [::]:{HTTP2_PORT} http2 ipv6only=on backlog=4096;\n\
          root {};\n\
+         server {{ listen 0.0.0.0:{HTTP1_PORT} backlog=4096; listen [::]:{HTTP1_PORT} ipv6only=on backlog=4096; }}\n\
+         server {{ sendfile off; output_buffers 2 64k;\n\
+         listen 0.0.0.0:{HTTP2_PORT} http2 backlog=4096; listen [::]:{HTTP2_PORT} http2 ipv6only=on backlog=4096;\n\
          }} }}\n",
         files.display()
     );

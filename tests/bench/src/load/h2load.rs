@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use mesh_harness::Program;
+use mesh_harness::{Finished, Program};
 
 use super::{CALL, Kind, Load, Outcome, call_file, ensure_length};
 use crate::plan::Size;
@@ -54,6 +54,13 @@ fn log(load: &Load) -> Option<PathBuf> {
         return None;
     };
     (load.connections * streams == 1).then(|| load.file("h2load.tsv"))
+}
+
+/// Whether it was killed after the time was over and all clients were stopped. With many connections it sometimes waits
+/// for ever then (1.52), and says nothing of what it measured.
+pub(super) fn is_stuck(finished: &Finished) -> bool {
+    let said = String::from_utf8_lossy(&finished.stdout);
+    finished.code().is_none() && said.contains("Stopped all clients") && !said.contains("finished in ")
 }
 
 /// What came of it; `length` is each answer's.
