@@ -114,6 +114,11 @@ pub(crate) enum Command {
     /// Lists the connections that are open now, with the verified identity of the peer
     #[command(after_help = "Examples:\n  meshctl connections\n  meshctl connections --workload shop/web-1")]
     Connections(ConnectionFilter),
+    /// Lists what goes past mesh-node within this node, and why the rest does not
+    #[command(
+        after_help = "Examples:\n  meshctl direct\n  meshctl direct --output json | jq '.pairs[].withheld'"
+    )]
+    Direct,
     /// Lists the certificates that the node holds; never a key
     #[command(
         after_help = "Examples:\n  meshctl certificates\n  meshctl certificates --output json | jq '.[].not_after'"

@@ -67,6 +67,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Workloads(filter) => show::workloads(&client, output, &filter)?,
         Command::Services(filter) => show::services(&client, output, &filter)?,
         Command::Connections(filter) => show::connections(&client, output, &filter)?,
+        Command::Direct => show::direct(&client, output)?,
         Command::Certificates => show::certificates(&client, output)?,
         Command::Config => show::config(&client)?,
         Command::Routes(filter) if filter.node => show::node_routes(&client, output, &filter)?,

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod connections;
+mod direct;
 mod routes;
 mod services;
 mod status;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use self::certificates::certificate_table;
 use self::connections::connection_table;
+use self::direct::direct_text;
 pub(crate) use self::routes::{of_control_plane as control_routes, of_node as node_routes};
 use self::services::{endpoint_table, service_table};
 use self::status::status_text;
@@ -76,6 +78,15 @@ pub(crate) fn connections(
     let keep =
         |connection: &ConnectionStatus| wanted.as_ref().is_none_or(|name| *name == connection.workload);
     list(client, "/connections", output, keep, connection_table)
+}
+
+/// `meshctl direct`.
+pub(crate) fn direct(client: &AdminClient, output: Output) -> Result<String, AdminError> {
+    let value: Value = client.get_json("/direct")?;
+    match output {
+        Output::Json => Ok(indented(&value)),
+        Output::Table => Ok(direct_text(&client.parse("/direct", value)?)),
+    }
 }
 
 /// `meshctl certificates`.
