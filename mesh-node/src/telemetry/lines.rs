@@ -33,7 +33,8 @@ pub(super) struct Lines {
 
 struct Shared {
     buffers: Box<[Buffer]>,
-    sink: Mutex<Sink>,
+    /// With the memory of the last batch, for the next.
+    sink: Mutex<(Sink, Vec<u8>)>,
     left_out: AtomicU64,
     /// Whether the writer is to go on at once, or to end.
     wake: Mutex<Wake>,
@@ -61,7 +62,7 @@ impl Lines {
     pub(super) fn start(threads: usize, sink: Sink) -> Self {
         let shared = Arc::new(Shared {
             buffers: (0..threads.max(1)).map(|_| Buffer::default()).collect(),
-            sink: Mutex::new(sink),
+            sink: Mutex::new((sink, Vec::new())),
             left_out: AtomicU64::new(0),
             wake: Mutex::new(Wake::No),
             wakes: Condvar::new(),
@@ -162,13 +163,15 @@ impl Shared {
     }
 
     fn flush(&self) {
-        let mut sink = self.sink.lock();
-        let mut batch = Vec::new();
+        let mut held = self.sink.lock();
+        let (sink, batch) = &mut *held;
         for buffer in &self.buffers {
-            std::mem::swap(&mut *buffer.0.lock(), &mut batch);
+            std::mem::swap(&mut *buffer.0.lock(), batch);
             // Where standard error goes nowhere, there is nobody to tell.
-            drop(sink.write_all(&batch));
+            drop(sink.write_all(batch));
             batch.clear();
+            // Of a burst, no more than what lines come into at most times.
+            batch.shrink_to(WAKE);
         }
         drop(sink.flush());
     }

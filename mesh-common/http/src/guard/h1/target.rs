@@ -38,17 +38,13 @@ pub(in crate::guard) fn is_authority(value: &[u8]) -> bool {
                 _ => return false,
             }
         }
-        _ => match value.iter().position(|byte| *byte == b':') {
-            Some(colon) => (&value[..colon], value.get(colon + 1..)),
+        _ => match value.iter().position(|byte| !HOST[usize::from(*byte)]) {
+            Some(end) if value.get(end) == Some(&b':') => (&value[..end], value.get(end + 1..)),
+            Some(_) => return false,
             None => (value, None),
         },
     };
-    let is_bracketed = value.first() == Some(&b'[');
-    let is_host = !host.is_empty()
-        && (is_bracketed
-            || host
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')));
+    let is_host = !host.is_empty();
     is_host && port.is_none_or(is_port)
 }
 
@@ -87,6 +83,17 @@ fn is_path_and_query(text: &[u8]) -> bool {
         && query.iter().all(|byte| QUERY[usize::from(*byte)])
         && (text.is_ascii() || std::str::from_utf8(text).is_ok())
 }
+
+/// What a host that is no address of IPv6 is made of.
+const HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 /// RFC 3986 §3.3 and what clients are known to send as it is, in so far as the `http` crate takes it.
 const PATH: [bool; 256] = {
