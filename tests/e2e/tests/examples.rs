@@ -349,7 +349,10 @@ fn faults_hit_those_who_ask_for_them() {
     })
     .unwrap();
     let typed = typed("faults");
-    assert_eq!(type_in(demo, &typed[0]), Seen::from([((200, "v1".to_owned()), 10)]));
+    assert_eq!(
+        type_in(demo, &typed[0]),
+        Seen::from([((200, "v1".to_owned()), 10)])
+    );
     let seen = type_in(demo, &typed[1]);
     assert!((6..=34).contains(&count(&seen, 200, "v1")), "{seen:?}");
 }
