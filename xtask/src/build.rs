@@ -36,6 +36,13 @@ pub(crate) fn release() -> Result<()> {
     build("release", |_| ())
 }
 
+/// Builds the release binaries and another package: together, so that they share what they are built of.
+pub(crate) fn release_with(package: &str) -> Result<()> {
+    build("release", |cargo| {
+        cargo.args(["--package", package]);
+    })
+}
+
 /// Builds the binaries as a profiler wants them, and says where they are: as for a release, with frame pointers.
 pub(crate) fn profiling() -> Result<PathBuf> {
     build("profiling", |cargo| {

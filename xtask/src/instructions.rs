@@ -17,12 +17,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::setup::{self, Purpose};
-use crate::{command, workspace};
+use crate::{build, command, workspace};
 use budget::{Budget, Verdict};
 
 const PACKAGE: &str = "mesh-instructions";
-/// Cold: as long as the binaries, of which it is made.
-const BUILD_DEADLINE: Duration = Duration::from_mins(40);
 /// Requests that are counted of each case. The figures of 500 and of 2,000 differ by less than 0.3 %.
 const REQUESTS: u64 = 1000;
 /// For one case. Valgrind takes some 50 times as long as the machine.
@@ -94,10 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         command::find("valgrind").is_some(),
         "valgrind counts the instructions and is missing: run `cargo xtask setup --for test`"
     );
-    let mut build = command::cargo(["build", "--locked", "--release", "--package", PACKAGE]);
-    command::step("build the program (release)", || {
-        command::run(&mut build, BUILD_DEADLINE)
-    })?;
+    build::release_with(PACKAGE)?;
     let target = workspace::target()?;
     let place = Place {
         program: target.join("release").join(PACKAGE),
