@@ -193,8 +193,12 @@ impl Load {
     /// The command, for people.
     pub fn command(&self, seconds: u32) -> String {
         let (program, arguments) = self.words(seconds);
-        let folder = format!("{}/", self.folder.display());
-        format!("{program} {}", arguments.join(" ")).replace(&folder, "")
+        let command = format!("{program} {}", arguments.join(" "));
+        // Names of temporary folders say nothing.
+        let folders = self.folder.ancestors().take(2);
+        folders.fold(command, |command, folder| {
+            command.replace(&format!("{}/", folder.display()), "")
+        })
     }
 
     fn deadline(seconds: u32) -> Duration {

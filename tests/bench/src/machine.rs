@@ -23,7 +23,7 @@ pub struct Machine {
     pub kernel: String,
     /// How busy the machine was before the first measurement: the load of the last minute.
     pub load_before: String,
-    /// Our own revision; `+` after it: with changes that are not committed.
+    /// Our own revision, or the folder that binaries were taken from; `+` after it: with changes that are not committed.
     pub revision: String,
     /// What others' programs say of their version.
     pub versions: BTreeMap<String, String>,
@@ -52,7 +52,10 @@ impl Machine {
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
-            revision: revision(),
+            revision: plan
+                .binaries
+                .as_ref()
+                .map_or_else(revision, |folder| folder.display().to_string()),
             versions: versions(plan),
         }
     }
@@ -90,7 +93,12 @@ fn versions(plan: &Plan) -> BTreeMap<String, String> {
 fn first_line(program: &Path, flag: &str) -> String {
     let text = said(Command::new(program).arg(flag));
     let line = text.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default().trim().to_owned()
+    let line = line.unwrap_or_default();
+    // Envoy begins with its path.
+    line.split_once("  version: ")
+        .map_or(line, |(_, version)| version)
+        .trim()
+        .to_owned()
 }
 
 /// What a program says, on whichever stream: wrk and nginx tell their version as if it were an error.

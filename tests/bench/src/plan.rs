@@ -35,6 +35,8 @@ pub struct Plan {
     pub plot: Option<PathBuf>,
     /// What is printed.
     pub output: Output,
+    /// The folder of binaries that were set aside; none: those of this source.
+    pub binaries: Option<PathBuf>,
     /// Envoy's program.
     pub envoy: PathBuf,
     /// oha's program, where the open loop is wanted.

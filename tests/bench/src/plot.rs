@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::targets::Verdict;
 
 /// Pixels.
-const WIDTH: f64 = 960.0;
-const LABELS: f64 = 470.0;
+const WIDTH: f64 = 1080.0;
+const LABELS: f64 = 580.0;
 const ROW: f64 = 26.0;
 const TOP: f64 = 54.0;
 const BAR: f64 = 16.0;
