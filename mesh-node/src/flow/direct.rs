@@ -105,6 +105,11 @@ impl Direct {
         }
     }
 
+    /// Workloads have come or gone.
+    pub fn look_again(&self) {
+        self.news.notify_one();
+    }
+
     /// What there is.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()

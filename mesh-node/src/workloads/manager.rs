@@ -189,6 +189,7 @@ impl Manager {
             let stays = wanted.contains_key(&name) && !enrolled.is_gone();
             tracing::info!(workload = %name, "released");
             self.context.locals.remove(&name);
+            self.context.direct.look_again();
             enrolled.local.close();
             // A workload that merely changes is enrolled anew in this very pass, and captured all the while.
             if !stays && let Err(error) = self.context.capture.release(&enrolled.local.cgroup) {

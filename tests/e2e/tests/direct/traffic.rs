@@ -53,6 +53,17 @@ fn the_second_connection_goes_past_the_proxy_and_is_told_of_like_any_other() {
         SocketAddr::new(yard.db[0].v4(), PORT).to_string()
     );
     assert_eq!(yard.pair(DB).unwrap().unwrap()["open_connections"], 1);
+    let meshctl = yard.a().node.proxy.our_program("meshctl").unwrap();
+    let shown = meshctl
+        .arg("direct")
+        .run(MOMENT)
+        .unwrap()
+        .success()
+        .unwrap()
+        .text();
+    let endpoint = format!("{}:{PORT}", yard.db[0].v4());
+    let row = shown.lines().find(|line| line.contains("shop/db")).unwrap();
+    assert!(row.contains("shop/client") && row.ends_with(&endpoint), "{shown}");
     line.close();
 
     let endpoint = format!("endpoint={}:{PORT}", yard.db[0].v4());
