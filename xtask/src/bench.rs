@@ -14,6 +14,23 @@ use crate::{build, command, workspace};
 
 /// A full run is a little more than an hour; whoever asks for more rounds gets more.
 const DEADLINE: Duration = Duration::from_hours(6);
+/// What `mesh-bench` knows, here too so that a wrong name is told before anything is built.
+const CASES: [&str; 11] = [
+    "l4",
+    "l7-http1",
+    "l7-http2",
+    "grpc",
+    "bulk",
+    "new-connections",
+    "handshakes",
+    "routes",
+    "churn",
+    "open-loop",
+    "memory",
+];
+const PLACES: [&str; 2] = ["same-node", "between-nodes"];
+const SIZES: [&str; 3] = ["0.1KiB", "1KiB", "64KiB"];
+const PEERS: [&str; 3] = ["direct", "nodemesh", "envoy"];
 const EXAMPLES: &str = "Examples:
   cargo xtask bench --quick                    # the cases of the targets, under 3 minutes
   cargo xtask bench                            # every case, about an hour
@@ -29,20 +46,20 @@ As root: it makes namespaces and loads kernel programs. Results and how they com
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Cases: l4, l7-http1, l7-http2, grpc, bulk, new-connections, handshakes, routes, churn, open-loop, memory; none: all
-    #[arg(long = "case", value_name = "NAMES", value_delimiter = ',')]
+    /// Kinds of cases; none: all
+    #[arg(long = "case", value_name = "NAMES", value_delimiter = ',', value_parser = CASES)]
     cases: Vec<String>,
-    /// Where client and server are: same-node, between-nodes; none: both
-    #[arg(long = "place", value_name = "NAMES", value_delimiter = ',')]
+    /// Where client and server are; none: both
+    #[arg(long = "place", value_name = "NAMES", value_delimiter = ',', value_parser = PLACES)]
     places: Vec<String>,
     /// How many connections; none: 1, 32 and 256
     #[arg(long, value_name = "N", value_delimiter = ',')]
     connections: Vec<u32>,
-    /// How large answers are: 0.1KiB, 1KiB, 64KiB; none: all
-    #[arg(long = "size", value_name = "SIZES", value_delimiter = ',')]
+    /// How large answers are; none: all
+    #[arg(long = "size", value_name = "SIZES", value_delimiter = ',', value_parser = SIZES)]
     sizes: Vec<String>,
-    /// Who is measured: direct, nodemesh, envoy; none: all
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// Who is measured; none: all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = PEERS)]
     peers: Vec<String>,
     /// How often everybody has a turn; by default 5, and with --quick 3 for some
     #[arg(long, value_name = "N")]
