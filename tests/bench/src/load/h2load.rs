@@ -138,6 +138,9 @@ fn percentiles(log: &str) -> Vec<(&'static str, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
     use super::*;
 
     const SAID: &str = "\nfinished in 3.00s, 41234.33 req/s, 45.67MB/s
@@ -170,6 +173,20 @@ time for connect:       96us       712us       377us       180us    59.38%
         ] {
             assert!(report(&SAID.replace(right, wrong), 1024).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn is_stuck_when_it_was_killed_after_its_work_and_said_nothing_of_it() {
+        let finished = |signal: i32, stdout: &str| Finished {
+            command: String::new(),
+            status: ExitStatus::from_raw(signal),
+            stdout: stdout.as_bytes().to_vec(),
+            stderr: String::new(),
+        };
+        let stopped = "Stopped all clients for thread #0\n";
+        assert!(is_stuck(&finished(9, stopped)));
+        assert!(!is_stuck(&finished(9, "Main benchmark duration is started\n")));
+        assert!(!is_stuck(&finished(0, &format!("{stopped}{SAID}"))));
     }
 
     #[test]
