@@ -76,7 +76,7 @@ fn explain(error: &(dyn std::error::Error + 'static)) -> String {
 // === impl AnswerBody ===
 
 impl AnswerBody {
-    /// The connection of HTTP/1.1 that it came over, if that may serve another request.
+    /// The connection of HTTP/1.1 that it came over, if nothing of the exchange is left on it.
     pub fn reclaim(&mut self) -> Option<Box<Http1>> {
         match &mut self.0 {
             Kind::Http1(body) => body.reclaim(),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 pub use self::pieces::ReadSize;
@@ -48,6 +48,21 @@ impl SideIo {
             },
         };
         Self { inner, _held: held }
+    }
+
+    /// Ends it so that the peer does not take it for a failure: there is nothing more to send, and nothing is waited for.
+    pub async fn end(mut self) -> io::Result<()> {
+        self.shutdown().await?;
+        // A stream that is let go of before the peer has ended it, too, is reset.
+        if let Inner::Stream { receive, .. } = &mut self.inner {
+            while let Some(data) = receive.data().await.transpose().map_err(stream_error)? {
+                receive
+                    .flow_control()
+                    .release_capacity(data.len())
+                    .map_err(stream_error)?;
+            }
+        }
+        Ok(())
     }
 }
 

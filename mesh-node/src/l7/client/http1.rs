@@ -13,7 +13,7 @@ mod tests;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
@@ -43,6 +43,8 @@ pub struct Http1 {
     input: Bytes,
     size: ReadSize,
     has_ended: bool,
+    /// Whether there was the last exchange that it is for.
+    is_last: bool,
 }
 
 /// Breaks a connection off from outside, whatever is under way on it.
@@ -107,7 +109,7 @@ pub async fn send_http1(
     let framing = head.framing(wants).map_err(SendFailure::protocol)?;
     let mut response = Response::new(());
     *response.status_mut() = head.status;
-    let is_kept = head.is_kept && is_sendable;
+    let is_kept = head.may_be_kept(wants) && is_sendable;
     *response.headers_mut() = head.headers;
     let receiving = Receiving::new(connection, framing, sending, is_kept);
     Ok(response.map(|()| AnswerBody(Kind::Http1(receiving))))
@@ -124,16 +126,29 @@ impl Http1 {
             input: Bytes::new(),
             size: ReadSize::default(),
             has_ended: false,
+            is_last: false,
         }
+    }
+
+    /// Its bytes, to be ended: there is no exchange under way. Dropped, it is broken off.
+    pub fn into_io(self) -> SideIo {
+        self.io
+    }
+
+    /// Whether the exchange that is over was its last: one of both ends wanted that.
+    pub fn is_last(&self) -> bool {
+        self.is_last || self.has_ended
     }
 
     /// Whether it takes no further request: cut, closed by the endpoint, or the endpoint said something unasked.
     pub fn is_over(&mut self) -> bool {
+        if self.has_ended || self.cut.is_cut.load(Ordering::Acquire) || !self.input.is_empty() {
+            return true;
+        }
+        // A task that has used its budget up would be told that nothing has come.
+        let look = poll_fn(|context| Poll::Ready(self.io.poll_piece(&mut self.size, context).is_ready()));
         let mut context = Context::from_waker(Waker::noop());
-        self.has_ended
-            || self.cut.is_cut.load(Ordering::Acquire)
-            || !self.input.is_empty()
-            || self.io.poll_piece(&mut self.size, &mut context).is_ready()
+        pin!(tokio::task::coop::unconstrained(look)).poll(&mut context) == Poll::Ready(true)
     }
 
     /// Receives more; false at the endpoint's end.

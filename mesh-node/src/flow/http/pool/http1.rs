@@ -2,15 +2,19 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{AGAIN, IDLE, Pair, PoolError, Upstreams, Wanted, Way, bounded, connect, drive, timed};
 use crate::l7::client::{Cut, Http1};
+use crate::net::io::SideIo;
 use crate::resilience::{Backend, ConnectionPermit, PendingPermit};
 
+/// How long an endpoint is given to end a connection that this side has ended.
+const ENDING: Duration = Duration::from_secs(5);
 /// Connections of one pair that are kept.
 const MAX_IDLE: usize = 256;
 
@@ -32,8 +36,8 @@ pub type Leased = (Box<Http1>, Lease1);
 #[derive(Debug)]
 struct Kept {
     backend: Arc<Backend>,
-    /// Dropped, it ends the connection, whatever is still under way on it.
-    _alive: oneshot::Sender<()>,
+    /// Takes the connection's bytes to their end; dropped, it breaks off whatever is still under way on them.
+    ending: oneshot::Sender<SideIo>,
     _permit: ConnectionPermit,
     served: u32,
 }
@@ -60,6 +64,7 @@ pub(super) fn idle(pair: &Arc<Pair>) -> Option<Leased> {
         if !lease.connection.is_over() {
             return Some(Lease1::new(pair, lease, true));
         }
+        lease.end();
     }
 }
 
@@ -88,15 +93,21 @@ pub(super) async fn open(
     let released = connected.released();
     let cut = Arc::new(Cut::default());
     let connection = Box::new(Http1::new(connected.into_io(), Arc::clone(&cut)));
-    let (alive, dropped) = oneshot::channel::<()>();
-    drive(pair, released, dropped, std::future::pending(), move || cut.cut());
+    let (ending, ended) = oneshot::channel::<SideIo>();
+    let ended = async {
+        if let Ok(io) = ended.await {
+            // Whatever goes wrong now is nobody's loss; dropped at the deadline, it is broken off.
+            drop(timeout(ENDING, io.end()).await);
+        }
+    };
+    drive(pair, released, ended, std::future::pending(), move || cut.cut());
     drop(pending);
     let lease = Lease {
         connection,
         way,
         kept: Kept {
             backend: Arc::clone(wanted.backend),
-            _alive: alive,
+            ending,
             _permit: permit,
             served: 0,
         },
@@ -141,7 +152,17 @@ pub(super) fn close_one(pair: &Pair, backend: &Arc<Backend>) -> bool {
         .position(|(lease, _)| Arc::ptr_eq(&lease.kept.backend, backend));
     let closed = position.map(|position| connections.swap_remove(position));
     drop(connections);
-    closed.is_some()
+    closed.map(|(lease, _)| lease.end()).is_some()
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Ends a connection on which nothing is under way.
+    fn end(self) {
+        // Without a receiver it has been cut off already.
+        drop(self.kept.ending.send(self.connection.into_io()));
+    }
 }
 
 // === impl Lease1 ===
@@ -174,20 +195,24 @@ impl Lease1 {
             .limits
             .max_requests_per_connection;
         let is_used_up = most.is_some_and(|most| self.kept.served >= most);
-        if is_used_up || self.way.is_old(now) || self.pair.is_over() {
-            return;
-        }
         let pair = self.pair;
+        let is_over = is_used_up || connection.is_last() || self.way.is_old(now) || pair.is_over();
         let lease = Lease {
             connection,
             way: self.way,
             kept: self.kept,
         };
+        if is_over {
+            return lease.end();
+        }
         let mut connections = pair.http1.connections.lock();
         if connections.len() < MAX_IDLE {
             connections.push((lease, now));
             drop(connections);
             pair.http1.returned.notify_one();
+        } else {
+            drop(connections);
+            lease.end();
         }
     }
 }
@@ -201,13 +226,19 @@ impl Idle {
 
     /// Closes what has been idle for long.
     pub(super) fn expire(&self, now: Instant) {
-        let is_fresh = |(lease, since): &mut (Lease, Instant)| {
-            !lease.connection.is_over() && now.duration_since(*since) < IDLE && !lease.way.is_old(now)
+        let is_stale = |(lease, since): &mut (Lease, Instant)| {
+            lease.connection.is_over() || now.duration_since(*since) >= IDLE || lease.way.is_old(now)
         };
-        self.connections.lock().retain_mut(is_fresh);
+        let stale: Vec<_> = self.connections.lock().extract_if(.., is_stale).collect();
+        for (lease, _) in stale {
+            lease.end();
+        }
     }
 
     pub(super) fn close(&self) {
-        drop(std::mem::take(&mut *self.connections.lock()));
+        let all = std::mem::take(&mut *self.connections.lock());
+        for (lease, _) in all {
+            lease.end();
+        }
     }
 }

@@ -29,8 +29,8 @@ pub(super) enum Wants {
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Whether the connection may serve another request.
-    pub(super) is_kept: bool,
+    /// Whether the endpoint keeps the connection.
+    is_kept: bool,
     is_http10: bool,
 }
 
@@ -119,15 +119,23 @@ impl Head {
         self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
     }
 
+    /// Whether the connection may serve another request after this answer.
+    pub(super) fn may_be_kept(&self, wants: Wants) -> bool {
+        // Somebody between here and the endpoint may go by the one, or by the other (RFC 9112 §6.1).
+        let is_ambiguous =
+            self.headers.contains_key(TRANSFER_ENCODING) && self.headers.contains_key(CONTENT_LENGTH);
+        self.is_kept && !is_ambiguous && !self.is_switch(wants)
+    }
+
+    /// Whether another protocol follows.
+    fn is_switch(&self, wants: Wants) -> bool {
+        self.status == StatusCode::SWITCHING_PROTOCOLS || wants == Wants::Tunnel && self.status.is_success()
+    }
+
     /// How the body is framed.
     pub(super) fn framing(&self, wants: Wants) -> Result<Decoder, &'static str> {
-        if wants == Wants::Tunnel && self.status.is_success()
-            || self.status == StatusCode::SWITCHING_PROTOCOLS
-        {
-            return Ok(Decoder::none());
-        }
         let has_none = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if wants == Wants::Head || has_none {
+        if wants == Wants::Head || has_none || self.is_switch(wants) {
             return Ok(Decoder::none());
         }
         let mut codings = self.headers.get_all(TRANSFER_ENCODING).iter();

@@ -45,16 +45,23 @@ impl Receiving {
         }
     }
 
-    /// The connection, if it may serve another request: all of this one was sent, and all of its answer read.
+    /// The connection, if the exchange is whole: all of the request was sent, and all of its answer read.
     pub(in crate::l7::client) fn reclaim(&mut self) -> Option<Box<Http1>> {
-        let is_whole = self.decoder.is_over() && self.sending.is_none();
-        self.connection
-            .take_if(|connection| is_whole && self.is_kept && connection.input.is_empty())
+        if self.sending.is_some() {
+            return None;
+        }
+        let is_over = |connection: &mut Box<Http1>| {
+            self.decoder.is_over() || (connection.has_ended && self.decoder.may_end())
+        };
+        let mut connection = self.connection.take_if(is_over)?;
+        connection.is_last |= !self.is_kept || !connection.input.is_empty();
+        Some(connection)
     }
 
-    /// The connection for another protocol.
+    /// The connection for another protocol; none while a part of the request is still to be sent on it.
     pub(in crate::l7::client) fn into_upgraded(self) -> Option<Upgraded> {
-        self.connection.map(|connection| Upgraded(*connection))
+        let connection = self.connection.filter(|_| self.sending.is_none())?;
+        Some(Upgraded(*connection))
     }
 
     pub(in crate::l7::client) fn is_end_stream(&self) -> bool {

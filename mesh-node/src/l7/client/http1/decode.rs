@@ -4,10 +4,12 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
+use super::answer::end_of_head;
+
 /// Longest line with a chunk's size: extensions are read past, not collected.
 const MAX_SIZE_LINE: usize = 4 * 1024;
 /// Largest section of trailers, in bytes.
-const MAX_TRAILERS: usize = 64 * 1024;
+const MAX_TRAILERS: usize = 16 * 1024;
 /// Trailers of an answer.
 const MAX_FIELDS: usize = 128;
 
@@ -29,7 +31,8 @@ pub(super) enum Chunked {
     /// So many bytes of the chunk are left.
     Data(u64),
     DataEnd,
-    Trailers,
+    /// So many bytes of the input hold no end of them.
+    Trailers(usize),
     Over,
 }
 
@@ -112,7 +115,7 @@ impl Chunked {
                         return Ok(Part::More);
                     };
                     *self = match size(&line)? {
-                        0 => Self::Trailers,
+                        0 => Self::Trailers(0),
                         size => Self::Data(size),
                     };
                 }
@@ -131,8 +134,8 @@ impl Chunked {
                     }
                     *self = Self::Size;
                 }
-                Self::Trailers => {
-                    let Some(trailers) = trailers(input)? else {
+                Self::Trailers(scanned) => {
+                    let Some(trailers) = trailers(input, scanned)? else {
                         return Ok(Part::More);
                     };
                     *self = Self::Over;
@@ -179,11 +182,18 @@ fn size(line: &[u8]) -> Result<u64, &'static str> {
     u64::from_str_radix(text, 16).map_err(|_| WRONG)
 }
 
-/// Takes the trailers, if all of them are there.
-fn trailers(input: &mut Bytes) -> Result<Option<HeaderMap>, &'static str> {
+/// Takes the trailers, if all of them are there; remembers in `scanned` how far it looked for their end.
+fn trailers(input: &mut Bytes, scanned: &mut usize) -> Result<Option<HeaderMap>, &'static str> {
     if input.starts_with(b"\r\n") {
         input.advance(2);
         return Ok(Some(HeaderMap::new()));
+    }
+    if end_of_head(input, scanned)?.is_none() {
+        return if input.len() > MAX_TRAILERS {
+            Err("the trailers of the answer are too large")
+        } else {
+            Ok(None)
+        };
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut trailers = HeaderMap::new();
@@ -197,9 +207,7 @@ fn trailers(input: &mut Bytes) -> Result<Option<HeaderMap>, &'static str> {
             }
             end
         }
-        Ok(httparse::Status::Partial) if input.len() <= MAX_TRAILERS => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err("the trailers of the answer are too large"),
-        Err(_) => return Err("the trailers of the answer are none"),
+        Ok(httparse::Status::Partial) | Err(_) => return Err("the trailers of the answer are none"),
     };
     input.advance(end);
     Ok(Some(trailers))

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use hyper::body::Body as _;
 
@@ -16,7 +16,7 @@ use crate::net::io::SideIo;
 
 /// Room for a request line and usual fields.
 const USUAL_HEAD: usize = 1024;
-/// A body's first bytes that are there already go out with the head, up to so many.
+/// A head with what there is of its body already waits for no more once it has so many bytes.
 const TOGETHER: usize = 16 * 1024;
 
 /// A request's head, as bytes.
@@ -98,7 +98,7 @@ impl RequestHead {
 
     /// The body comes in chunks, with those of its trailers that `Trailer` has named.
     pub fn set_chunked(&mut self, trailer: Option<&HeaderValue>) {
-        self.field(&http::header::TRANSFER_ENCODING, b"chunked");
+        self.field(&header::TRANSFER_ENCODING, b"chunked");
         self.framing = Framing::Chunked(trailer.cloned());
     }
 }
@@ -238,23 +238,32 @@ impl SendingError {
     }
 }
 
-/// Whether `Trailer` names a field that may be one (RFC 9110 §6.5.1: not what frames or routes a message).
+/// Fields that are no trailers: they frame or route a message, say who sends it, or how it is to be read (RFC 9110 §6.5.1).
+const NO_TRAILERS: [HeaderName; 20] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// Whether `Trailer` names a field, and it may be one.
 fn is_named(trailer: &HeaderValue, name: &HeaderName) -> bool {
-    use http::header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, TRAILER,
-        TRANSFER_ENCODING,
-    };
-    let is_allowed = ![
-        AUTHORIZATION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-        HOST,
-        TRAILER,
-        TRANSFER_ENCODING,
-    ]
-    .contains(name);
     let is_it = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes());
-    is_allowed && trailer.as_bytes().split(|byte| *byte == b',').any(is_it)
+    !NO_TRAILERS.contains(name) && trailer.as_bytes().split(|byte| *byte == b',').any(is_it)
 }

@@ -127,7 +127,10 @@ async fn read_of(
         let (text, _, failure) = whole(&mut body).await;
         match failure {
             Some(failure) => Err(failure),
-            None => Ok((text, body.reclaim().is_some())),
+            None => Ok((
+                text,
+                body.reclaim().is_some_and(|connection| !connection.is_last()),
+            )),
         }
     };
     let (result, _endpoint) = tokio::join!(asking, serving);
