@@ -36,7 +36,7 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 /// They are looked at this often in any case, for what was not told.
 const ROUND: Duration = Duration::from_secs(5);
 /// A connect() takes less than this from the hook to the SYN: an entry that is older has failed without being told.
-const RESERVED: Duration = Duration::from_mins(1);
+const RESERVED: Duration = Duration::from_secs(5);
 /// A workload that is gone is remembered for so long, for its last connections.
 const DEPARTURE: Duration = Duration::from_secs(30);
 /// After the first configuration, workloads are given so long to be attached before connections that a former process left
@@ -268,11 +268,11 @@ impl Keeper {
         let mut is_news = self.take_waiting(state);
         if is_other {
             is_news |= self.release_gone(state, now);
-            state.ways.retain(|slot| context.locals.by_slot(slot).is_some());
             for (pair, entry) in &mut state.pairs {
                 entry.judge(context, pair.asked);
             }
         }
+        state.ways.retain(|slot| context.locals.by_slot(slot).is_some());
         state.ways.begin(now);
         for (pair, entry) in &mut state.pairs {
             is_news |= entry.settle(context, &self.capture, pair.asked, &mut state.ways);
