@@ -103,9 +103,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         command::output(Command::new(&place.program).arg("--list")).context("the program does not run")?;
     let all: Vec<&str> = all.lines().collect();
     let chosen = choose(&all, &arguments.cases)?;
+    let mut budget = Budget::read()?;
+    budget.knows_only(&all)?;
     let what = format!("{} cases, {REQUESTS} requests each, under valgrind", chosen.len());
     let costs = command::step(&what, || place.measure(&chosen))?;
-    let mut budget = Budget::read()?;
     let verdicts = budget.judge(&costs);
     match arguments.output {
         Output::Text => print_table(&costs, &verdicts),

@@ -46,6 +46,20 @@ impl Budget {
         toml::from_str(&text).with_context(|| format!("{} is no budget", path.display()))
     }
 
+    /// Fails when there is a budget for what is no case: a case that is gone would be held to nothing.
+    pub(super) fn knows_only(&self, cases: &[&str]) -> Result<()> {
+        match self
+            .instructions
+            .keys()
+            .find(|name| !cases.contains(&name.as_str()))
+        {
+            Some(name) => {
+                bail!("{FILE} has {name}, which is no case: take its line out, or bring the case back")
+            }
+            None => Ok(()),
+        }
+    }
+
     /// How each case stands, in the order of `costs`.
     pub(super) fn judge(&self, costs: &[Cost]) -> Vec<Verdict> {
         let verdict = |cost: &Cost| Verdict {
@@ -183,6 +197,13 @@ mod tests {
         let error = outcome("http1", 1050.0).unwrap_err().to_string();
         assert!(error.contains("http1 (+5.0 %)"), "{error}");
         assert!(outcome("http2", 1.0).is_err());
+    }
+
+    #[test]
+    fn a_case_that_is_gone_is_missed() {
+        assert!(budget().knows_only(&["http1", "http2"]).is_ok());
+        let error = budget().knows_only(&["http2"]).unwrap_err().to_string();
+        assert!(error.contains("has http1, which is no case"), "{error}");
     }
 
     #[test]
