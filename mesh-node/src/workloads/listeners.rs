@@ -23,8 +23,8 @@ pub const OUTBOUND_PORT: u16 = 15001;
 /// Pause after accept() failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Clients of one listener that may be about to prove who they are at the same time. A handshake takes a few
-/// milliseconds and 10 s at most, so that more than this many are no clients; each takes a file descriptor and some
-/// 30 KiB of the whole node, and with this bound they do not take all of them.
+/// milliseconds and 10 s at most, so that more than this many are no clients; each takes a file descriptor and up to
+/// 70 KiB of the whole node, and with this bound they do not take all of them.
 const MAX_HANDSHAKES: usize = 512;
 /// A listener that can't accept says so this often: every workload has two of them.
 const TELLING: Duration = Duration::from_secs(5);
