@@ -79,7 +79,8 @@ fn curl(demo: &Demo, url: &str, count: u32, options: &[&str]) -> Seen {
     let text = client(demo).place.run("curl", &words, LONG * 2).unwrap().text();
     let mut seen = Seen::new();
     for line in text.lines() {
-        let (status, version) = line.split_once(' ').unwrap();
+        // The last line has lost its space when there is no version.
+        let (status, version) = line.split_once(' ').unwrap_or((line, ""));
         *seen
             .entry((status.parse().unwrap(), version.to_owned()))
             .or_default() += 1;
