@@ -107,6 +107,22 @@ pub fn request_id(headers: &mut HeaderMap, fresh: impl FnOnce() -> [u8; 16]) {
     }
 }
 
+/// Makes one field of several Cookie fields: HTTP/2 may split them, HTTP/1.1 has one (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Of valid values and "; ", a valid one is made.
+    if let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// A cookie's value, as it stands; the first one, if there are several of the name.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers

@@ -324,3 +324,20 @@ fn the_scheme_that_somebody_in_front_told_stays() {
     forwarded_proto(&mut second, "http");
     assert_eq!(second[X_FORWARDED_PROTO], "https");
 }
+
+#[test]
+fn several_cookie_fields_become_one() {
+    for (lines, expected) in [
+        (&[][..], &[][..]),
+        (&[("cookie", "a=1")], &["a=1"]),
+        (
+            &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3")],
+            &["a=1; b=2; c=3"],
+        ),
+    ] {
+        let mut headers = headers(lines);
+        join_cookies(&mut headers);
+        let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(joined, expected);
+    }
+}

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version};
@@ -76,18 +74,8 @@ pub(super) fn http1(head: &Parts, upgrade: Option<&HeaderValue>, body: &Outgoing
         .get(HOST)
         .map_or(authority.as_bytes(), HeaderValue::as_bytes);
     written.field(&HOST, host);
-    let mut cookies = head.headers.get_all(COOKIE).iter();
-    if let Some(first) = cookies.next() {
-        // HTTP/2 may split Cookie; HTTP/1.1 has one (RFC 9113 §8.2.3).
-        if cookies.next().is_none() {
-            written.field(&COOKIE, first.as_bytes());
-        } else {
-            let all = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-            written.field(&COOKIE, &all.collect::<Vec<_>>().join(&b"; "[..]));
-        }
-    }
     for (name, value) in &head.headers {
-        if ![HOST, COOKIE, TE, TRANSFER_ENCODING].contains(name) {
+        if ![HOST, TE, TRANSFER_ENCODING].contains(name) {
             written.field(name, value.as_bytes());
         }
     }

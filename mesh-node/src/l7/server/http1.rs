@@ -12,6 +12,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use mesh_http::headers;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -102,6 +103,7 @@ async fn answer<H: Handler>(
     let is_connect = request.method() == Method::CONNECT;
     let has_asked = is_connect || request.headers().contains_key(UPGRADE);
     let upgrade = hyper::upgrade::on(&mut request);
+    headers::join_cookies(request.headers_mut());
     let mut answer = handler.handle(request.map(Body::incoming)).await;
     let run = answer.extensions_mut().remove::<OnUpgraded>();
     let is_granted =

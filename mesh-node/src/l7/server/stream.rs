@@ -8,13 +8,12 @@ use std::task::{Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Body as _;
 use mesh_http::guard::request;
+use mesh_http::headers;
 
 use super::{Handler, Refusal};
 use crate::l7::body::{Body, BodyError};
@@ -69,7 +68,7 @@ pub(super) async fn serve<H: Handler>(
     };
     let mut answer = match checked {
         Ok(()) => {
-            join_cookies(&mut head.headers);
+            headers::join_cookies(&mut head.headers);
             let (interim, mut early) = interim::channel();
             head.extensions.insert(interim);
             let request = http::Request::from_parts(head, body);
@@ -226,21 +225,4 @@ fn is_bodiless(status: StatusCode) -> bool {
 /// The request's Content-Length, which has been checked.
 fn length(head: &Parts) -> Option<u64> {
     head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// One field of cookies, which HTTP/2 clients may send in pieces (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut pieces = headers.get_all(COOKIE).iter();
-    if pieces.next().is_none() || pieces.next().is_none() {
-        return;
-    }
-    let pieces: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    // Of valid values and "; ", a valid one is made.
-    if let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
 }
